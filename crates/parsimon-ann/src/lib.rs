@@ -1,0 +1,1 @@
+//! Vector index updated in place: the vocabulary of SPFresh.

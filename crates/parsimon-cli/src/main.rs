@@ -1,0 +1,2 @@
+//! The `parsimon` command.
+fn main() {}

@@ -1,0 +1,16 @@
+//! Files: mapped safetensors, `.npy`, and writing that survives being killed.
+
+mod atomic;
+mod error;
+mod json;
+#[allow(unsafe_code)]
+mod map;
+mod npy;
+mod safetensors;
+
+pub use atomic::AtomicFile;
+pub use error::FormatError;
+pub use json::{JSON_BYTES_MAX, read_json, write_json};
+pub use map::Map;
+pub use npy::{NpyArray, NpyElement, write_npy};
+pub use safetensors::{Checkpoint, TensorData, write_safetensors};

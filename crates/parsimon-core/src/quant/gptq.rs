@@ -1,0 +1,244 @@
+//! The GPTQ ecosystem's packing: `qweight`, `qzeros`, `scales`, `g_idx`.
+//!
+//! | tensor | dtype, shape | layout |
+//! |---|---|---|
+//! | `qweight` | I32 `[k * b / 32, m]` | for each output, a bit stream along `k`, least significant bit first, across words |
+//! | `qzeros` | I32 `[n_groups, m * b / 32]` | for each group, the same stream along `m` |
+//! | `scales` | F16 `[n_groups, m]` | |
+//! | `g_idx` | I32 `[k]` | the group of every input |
+//!
+//! `checkpoint_format` "gptq" (version 1) stores zero points minus one, "gptq_v2" as they are. A stored `2^b - 1` in version 1 is
+//! read as 0, the value that wraps when a writer subtracts one.
+
+use std::collections::BTreeMap;
+
+use half::f16;
+use serde::{Deserialize, Serialize};
+
+use super::{GroupQuantized, QuantError};
+use crate::io::{Checkpoint, FormatError, TensorData};
+
+/// The suffixes of the four tensors of a matrix.
+pub const SUFFIXES: [&str; 4] = ["qweight", "qzeros", "scales", "g_idx"];
+
+/// How zero points are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub enum CheckpointFormat {
+    /// Zero points minus one; what a file without `checkpoint_format` means.
+    #[default]
+    #[serde(rename = "gptq")]
+    V1,
+    /// Zero points as they are.
+    #[serde(rename = "gptq_v2")]
+    V2,
+}
+
+/// The `quantization_config` of a `config.json` with `quant_method` "gptq".
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GptqConfig {
+    /// Always "gptq".
+    pub quant_method: String,
+    /// How zero points are stored.
+    #[serde(default)]
+    pub checkpoint_format: CheckpointFormat,
+    /// Bits of a code: 2, 3, 4 or 8.
+    pub bits: u8,
+    /// Inputs that share a scale; -1 for a whole row.
+    pub group_size: i64,
+    /// Whether columns were quantized in another order.
+    #[serde(default)]
+    pub desc_act: bool,
+    /// Whether every zero point is `2^(bits - 1)`.
+    #[serde(default)]
+    pub sym: bool,
+    /// Our own key: codes are `t + 1` for `t` in -1, 0, 1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ternary: bool,
+}
+
+/// The four tensors of `prefix`, version 2.
+///
+/// # Errors
+///
+/// [`QuantError`] when the matrix is not valid, or its codes or zero points do not fill whole words.
+pub fn pack(prefix: &str, matrix: &GroupQuantized) -> Result<BTreeMap<String, TensorData>, QuantError> {
+    matrix.validate()?;
+    check_bits(matrix.bits)?;
+    let GroupQuantized { bits, m, k, .. } = *matrix;
+    let n_groups = matrix.n_groups();
+    let qweight_rows = words("a row", k, bits)?;
+    let qzeros_cols = words("a column", m, bits)?;
+
+    let mut qweight = vec![0u32; qweight_rows * m];
+    for (r, row) in matrix.codes.chunks_exact(k).enumerate() {
+        for (c, &code) in row.iter().enumerate() {
+            put_bits(&mut qweight, c * bits as usize, u32::from(code), bits, |word| word * m + r);
+        }
+    }
+    let mut qzeros = vec![0u32; n_groups * qzeros_cols];
+    let mut scales = vec![f16::ZERO; n_groups * m];
+    for r in 0..m {
+        for g in 0..n_groups {
+            let zero_point = u32::from(matrix.zero_points[r * n_groups + g]);
+            if zero_point >> bits != 0 {
+                let zero_point = zero_point as u16;
+                return Err(QuantError::ZeroPointOutOfRange { row: r, group: g, zero_point });
+            }
+            put_bits(&mut qzeros, r * bits as usize, zero_point, bits, |word| g * qzeros_cols + word);
+            scales[g * m + r] = f16::from_f32(matrix.scales[r * n_groups + g]);
+        }
+    }
+    let g_idx: Vec<i32> = (0..k).map(|c| matrix.group_of(c) as i32).collect();
+    let signed = |words: &[u32]| words.iter().map(|&word| word as i32).collect::<Vec<_>>();
+    Ok(BTreeMap::from([
+        (name(prefix, "qweight"), TensorData::from_i32(&[qweight_rows, m], &signed(&qweight))),
+        (name(prefix, "qzeros"), TensorData::from_i32(&[n_groups, qzeros_cols], &signed(&qzeros))),
+        (name(prefix, "scales"), TensorData::from_f16(&[n_groups, m], &scales)),
+        (name(prefix, "g_idx"), TensorData::from_i32(&[k], &g_idx)),
+    ]))
+}
+
+/// Reads the matrix `prefix` of a checkpoint.
+///
+/// Shapes decide: `k` is the length of `g_idx`, `m` the columns of `scales`, the bits follow from `qzeros` and must agree with
+/// the configuration. A `g_idx` that is `c / group` is dropped, any other is kept.
+///
+/// # Errors
+///
+/// [`GptqError`] for missing tensors, wrong dtypes, or shapes that do not agree.
+pub fn unpack(checkpoint: &Checkpoint, prefix: &str, config: &GptqConfig) -> Result<GroupQuantized, GptqError> {
+    check_bits(config.bits)?;
+    let names = SUFFIXES.map(|suffix| name(prefix, suffix));
+    checkpoint.require(names.iter().map(String::as_str))?;
+    let [qweight, qzeros, scales, g_idx] = names.each_ref().map(|name| checkpoint.tensor(name));
+    let (qweight, qzeros, scales, g_idx) = (qweight?, qzeros?, scales?, g_idx?);
+
+    let bits = config.bits;
+    let k = g_idx.len();
+    let &[n_groups, m] = scales.shape() else {
+        return Err(inconsistent(format!("`{prefix}.scales` must be a matrix, not {:?}", scales.shape())).into());
+    };
+    if n_groups == 0 || k == 0 || m == 0 {
+        return Err(QuantError::EmptyShape { m, k, group: n_groups }.into());
+    }
+    let group =
+        match config.group_size {
+            -1 => k,
+            size => usize::try_from(size).ok().filter(|&size| size > 0 && k.div_ceil(size) == n_groups).ok_or_else(
+                || inconsistent(format!("`{prefix}`: group_size {size} of {k} inputs does not give {n_groups} groups")),
+            )?,
+        };
+    let qweight_rows = words("a row", k, bits)?;
+    let qzeros_cols = words("a column", m, bits)?;
+    let qweight = qweight.expect_shape(&[qweight_rows, m])?.to_i32()?;
+    let qzeros = qzeros.expect_shape(&[n_groups, qzeros_cols])?.to_i32()?;
+    let scales = scales.to_f32()?;
+    let g_idx = g_idx.to_i32()?;
+
+    let mut matrix = GroupQuantized {
+        bits,
+        m,
+        k,
+        group,
+        codes: vec![0; m * k],
+        scales: vec![0.0; m * n_groups],
+        zero_points: vec![0; m * n_groups],
+        g_idx: None,
+    };
+    for (r, row) in matrix.codes.chunks_exact_mut(k).enumerate() {
+        for (c, code) in row.iter_mut().enumerate() {
+            *code = get_bits(&qweight, c * bits as usize, bits, |word| word * m + r) as u8;
+        }
+    }
+    for r in 0..m {
+        for g in 0..n_groups {
+            let stored = get_bits(&qzeros, r * bits as usize, bits, |word| g * qzeros_cols + word);
+            matrix.zero_points[r * n_groups + g] = match config.checkpoint_format {
+                CheckpointFormat::V1 => ((stored + 1) & ((1 << bits) - 1)) as u16,
+                CheckpointFormat::V2 => stored as u16,
+            };
+            matrix.scales[r * n_groups + g] = scales[g * m + r];
+        }
+    }
+    if g_idx.iter().enumerate().any(|(c, &g)| g != (c / group) as i32) {
+        // A negative index becomes a huge one, which `validate` refuses.
+        matrix.g_idx = Some(g_idx.iter().map(|&g| g as u32).collect());
+    }
+    matrix.validate()?;
+    Ok(matrix)
+}
+
+/// A GPTQ matrix cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GptqError {
+    /// The file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The codes.
+    #[error(transparent)]
+    Quant(#[from] QuantError),
+}
+
+impl crate::Diagnose for GptqError {
+    fn variant(&self) -> String {
+        match self {
+            GptqError::Format(e) => e.variant(),
+            GptqError::Quant(e) => e.variant(),
+        }
+    }
+
+    fn file(&self) -> Option<&std::path::Path> {
+        match self {
+            GptqError::Format(e) => e.file(),
+            GptqError::Quant(e) => e.file(),
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            GptqError::Format(e) => e.place(),
+            GptqError::Quant(e) => e.place(),
+        }
+    }
+}
+
+/// `prefix.suffix`, or the bare suffix where a file holds one matrix.
+fn name(prefix: &str, suffix: &str) -> String {
+    if prefix.is_empty() { suffix.to_owned() } else { format!("{prefix}.{suffix}") }
+}
+
+fn check_bits(bits: u8) -> Result<(), QuantError> {
+    if matches!(bits, 2 | 3 | 4 | 8) { Ok(()) } else { Err(QuantError::UnsupportedBits { bits: u32::from(bits) }) }
+}
+
+fn words(what: &'static str, len: usize, bits: u8) -> Result<usize, QuantError> {
+    match len.checked_mul(bits as usize) {
+        Some(total) if total % 32 == 0 => Ok(total / 32),
+        _ => Err(QuantError::NotWholeWords { what, len, bits }),
+    }
+}
+
+fn inconsistent(text: String) -> QuantError {
+    QuantError::Inconsistent(text)
+}
+
+/// Ors `value` into a bit stream; `at` maps a word of the stream to its place in `words`.
+fn put_bits(words: &mut [u32], bit: usize, value: u32, bits: u8, at: impl Fn(usize) -> usize) {
+    let (word, shift) = (bit / 32, bit % 32);
+    words[at(word)] |= value << shift;
+    if shift + bits as usize > 32 {
+        words[at(word + 1)] |= value >> (32 - shift);
+    }
+}
+
+fn get_bits(words: &[i32], bit: usize, bits: u8, at: impl Fn(usize) -> usize) -> u32 {
+    let (word, shift) = (bit / 32, bit % 32);
+    let mut value = words[at(word)] as u32 >> shift;
+    if shift + bits as usize > 32 {
+        value |= (words[at(word + 1)] as u32) << (32 - shift);
+    }
+    value & ((1 << bits) - 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! From web archives to training corpora: WARC, extraction, filters, deduplication, token shards (RedStone).

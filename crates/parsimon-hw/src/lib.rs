@@ -1,0 +1,1 @@
+//! Hardware models: the vocabulary of LUT Tensor Core and LUT-DLA.

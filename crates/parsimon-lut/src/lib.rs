@@ -1,0 +1,1 @@
+//! Low-bit matrix multiply by table lookup (T-MAC, LUT Tensor Core) without dequantization.

@@ -1,0 +1,208 @@
+//! `config.json`: which transformer a folder holds.
+
+mod raw;
+
+use std::path::{Path, PathBuf};
+
+use parsimon_attn::HeadMap;
+use parsimon_core::Diagnose;
+use parsimon_core::io::{FormatError, read_json};
+use parsimon_core::quant::gptq::GptqConfig;
+use serde_json::Value;
+
+/// The family of a model (`model_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Architecture {
+    /// Llama 2 and 3: pre-norm blocks, RoPE, SwiGLU.
+    Llama,
+    /// Sigma: Llama blocks with DiffQKV head counts and augmented Q.
+    Sigma,
+}
+
+impl Architecture {
+    /// The `model_type` of configuration files.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Architecture::Llama => "llama",
+            Architecture::Sigma => "sigma",
+        }
+    }
+}
+
+/// How rotary frequencies `f_i = theta^(-2i / d)` are scaled for longer contexts.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum RopeScaling {
+    /// Unscaled.
+    Default,
+    /// `f_i / factor`.
+    Linear {
+        /// How much longer the context is.
+        factor: f64,
+    },
+    /// Llama 3.1's blend between `f_i` and `f_i / factor` by wavelength.
+    Llama3 {
+        /// How much longer the context is.
+        factor: f64,
+        /// Wavelengths above `original / low` are divided by `factor`.
+        low_freq_factor: f64,
+        /// Wavelengths below `original / high` stay.
+        high_freq_factor: f64,
+        /// The context length of pre-training.
+        original_max_position_embeddings: f64,
+    },
+}
+
+/// Everything about a model that its tensors do not say.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ModelConfig {
+    /// The family.
+    pub architecture: Architecture,
+    /// Rows of the embedding table.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub num_layers: usize,
+    /// Query, key and value heads.
+    pub heads: HeadMap,
+    /// Width of a head, for queries, keys and values alike.
+    pub head_dim: usize,
+    /// Width of the augmented-Q layer; 0 for none (PAPER(sigma Appendix E)).
+    pub aug_q_size: usize,
+    /// Epsilon of every RMSNorm.
+    pub rms_norm_eps: f32,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Scaling of the rotary frequencies.
+    pub rope_scaling: RopeScaling,
+    /// The longest context the model was made for.
+    pub max_position_embeddings: usize,
+    /// Whether the output layer is the embedding table.
+    pub tie_word_embeddings: bool,
+    /// The token that begins a text.
+    pub bos_token_id: Option<u32>,
+    /// The tokens that end a text.
+    pub eos_token_ids: Vec<u32>,
+    /// How the projections are quantized, if they are.
+    pub quantization: Option<GptqConfig>,
+}
+
+/// The model that the demo trains: small enough to learn English words from Rust's documentation in minutes on two cores.
+pub const SIGMA_TINY: &str = "sigma-tiny";
+
+impl ModelConfig {
+    /// Reads `config.json` of a model folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with the file, the key, the value, and what was expected.
+    pub fn open(folder: &Path) -> Result<Self, ConfigError> {
+        let path = folder.join("config.json");
+        Self::from_json(&read_json(&path)?, &path)
+    }
+
+    /// Reads a configuration; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelConfig::open`].
+    pub fn from_json(json: &Value, path: &Path) -> Result<Self, ConfigError> {
+        raw::parse(json, path)
+    }
+
+    /// The configuration as Hugging Face's keys.
+    pub fn to_json(&self) -> Value {
+        raw::render(self)
+    }
+
+    /// The preset `sigma-tiny` for a vocabulary.
+    pub fn sigma_tiny(vocab_size: usize) -> Self {
+        ModelConfig {
+            architecture: Architecture::Sigma,
+            vocab_size,
+            hidden_size: 256,
+            intermediate_size: 768,
+            num_layers: 6,
+            heads: HeadMap::try_new(8, 2, 4).expect("2 and 4 divide 8"),
+            head_dim: 32,
+            aug_q_size: 256,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            rope_scaling: RopeScaling::Default,
+            max_position_embeddings: 512,
+            tie_word_embeddings: true,
+            bos_token_id: None,
+            eos_token_ids: vec![0],
+            quantization: None,
+        }
+    }
+
+    /// The projections inside block `layer` as (tensor name without `.weight`, outputs, inputs), in execution order.
+    pub fn block_projections(&self, layer: usize) -> Vec<(String, usize, usize)> {
+        let (hidden, d) = (self.hidden_size, self.head_dim);
+        let (q, k, v) = (self.heads.n_q() * d, self.heads.n_k() * d, self.heads.n_v() * d);
+        let mut projections = vec![("self_attn.q_proj", q, hidden)];
+        if self.aug_q_size > 0 {
+            projections.push(("self_attn.q_gate_proj", self.aug_q_size, q));
+            projections.push(("self_attn.q_up_proj", self.aug_q_size, q));
+            projections.push(("self_attn.q_down_proj", q, self.aug_q_size));
+        }
+        projections.extend([
+            ("self_attn.k_proj", k, hidden),
+            ("self_attn.v_proj", v, hidden),
+            ("self_attn.o_proj", hidden, q),
+            ("mlp.gate_proj", self.intermediate_size, hidden),
+            ("mlp.up_proj", self.intermediate_size, hidden),
+            ("mlp.down_proj", hidden, self.intermediate_size),
+        ]);
+        projections.into_iter().map(|(name, m, k)| (format!("model.layers.{layer}.{name}"), m, k)).collect()
+    }
+
+    /// The number of parameters: embeddings (once when tied), blocks and norms.
+    pub fn parameter_count(&self) -> u64 {
+        let block: usize =
+            self.block_projections(0).iter().map(|(_, m, k)| m * k).sum::<usize>() + 2 * self.hidden_size;
+        let tables = if self.tie_word_embeddings { 1 } else { 2 };
+        (block * self.num_layers + self.hidden_size + tables * self.vocab_size * self.hidden_size) as u64
+    }
+}
+
+/// A configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum ConfigError {
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("{}: `{key}` is missing, expected {expected}", file.display())]
+    Missing { file: PathBuf, key: String, expected: &'static str },
+    #[error("{}: `{key}` is {value}, expected {expected}", file.display())]
+    Value { file: PathBuf, key: String, value: String, expected: String },
+}
+
+impl Diagnose for ConfigError {
+    fn variant(&self) -> String {
+        match self {
+            ConfigError::Format(e) => e.variant(),
+            ConfigError::Missing { .. } | ConfigError::Value { .. } => "ConfigError".into(),
+        }
+    }
+
+    fn file(&self) -> Option<&Path> {
+        match self {
+            ConfigError::Format(e) => e.file(),
+            ConfigError::Missing { file, .. } | ConfigError::Value { file, .. } => Some(file),
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            ConfigError::Format(e) => e.place(),
+            ConfigError::Missing { key, .. } | ConfigError::Value { key, .. } => Some(key.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

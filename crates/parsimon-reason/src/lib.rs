@@ -1,0 +1,1 @@
+//! Reasoning by tree search: the vocabulary of rStar and rStar-Math.

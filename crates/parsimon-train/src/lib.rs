@@ -1,0 +1,1 @@
+//! Training with burn: Sigma language-model pre-training.

@@ -1,0 +1,1 @@
+//! Vector quantization: the vocabulary of VPTQ and LUT-DLA.
