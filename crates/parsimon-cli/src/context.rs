@@ -1,0 +1,48 @@
+//! What every command gets: where results go, the progress bar, and Ctrl-C.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use parsimon::tensor::{CancelFlag, Control};
+use serde::Serialize;
+
+use crate::progress::Bar;
+
+/// Exit status of a process that a second Ctrl-C ends: 128 + SIGINT.
+const KILLED_BY_INTERRUPT: i32 = 130;
+
+pub(crate) struct Context {
+    json: bool,
+    bar: Bar,
+    cancel: CancelFlag,
+}
+
+impl Context {
+    pub(crate) fn new(json: bool) -> anyhow::Result<Self> {
+        let cancel = CancelFlag::new();
+        let flag = cancel.clone();
+        ctrlc::set_handler(move || {
+            if flag.is_cancelled() {
+                std::process::exit(KILLED_BY_INTERRUPT);
+            }
+            flag.cancel();
+        })
+        .context("cannot install the Ctrl-C handler")?;
+        Ok(Context { json, bar: Bar::new(), cancel })
+    }
+
+    /// Progress and cancel for library calls.
+    pub(crate) fn control(&self) -> Control<'_> {
+        Control { progress: &self.bar, cancel: &self.cancel }
+    }
+
+    /// Prints the result: as JSON for programs, as `text` for people.
+    pub(crate) fn report<T: Serialize>(&self, result: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        self.bar.clear();
+        let mut line = if self.json { serde_json::to_string(result)? } else { text(result) };
+        if !line.ends_with('\n') {
+            line.push('\n');
+        }
+        std::io::stdout().write_all(line.as_bytes()).context("cannot write to standard output")
+    }
+}
