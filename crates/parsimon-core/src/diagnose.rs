@@ -1,6 +1,7 @@
 //! What an error tells the command line: its name, the file and the place, and whose fault it was.
 
 use std::error::Error;
+use std::fmt;
 use std::path::Path;
 
 /// An error that can be reported to a person and to a machine in the same words.
@@ -9,8 +10,7 @@ use std::path::Path;
 pub trait Diagnose: Error {
     /// The name of the error's variant, taken from its `Debug` form.
     fn variant(&self) -> String {
-        let debug = format!("{self:?}");
-        debug.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+        variant_name(self)
     }
 
     /// The file that the error speaks of.
@@ -27,4 +27,10 @@ pub trait Diagnose: Error {
     fn is_bad_input(&self) -> bool {
         true
     }
+}
+
+/// The first word of a value's `Debug` form: for an enum, the name of its variant.
+pub fn variant_name<T: fmt::Debug + ?Sized>(value: &T) -> String {
+    let debug = format!("{value:?}");
+    debug.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }

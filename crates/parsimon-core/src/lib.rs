@@ -43,7 +43,7 @@ pub mod quant;
 mod rng;
 mod tensor;
 
-pub use diagnose::Diagnose;
+pub use diagnose::{Diagnose, variant_name};
 pub use dtype::DType;
 pub use progress::{CancelFlag, Cancelled, Control, NoProgress, Progress, Unit};
 pub use rng::{SplitMix64, fnv1a64};

@@ -9,4 +9,4 @@ pub mod gptq;
 mod group;
 pub mod rtn;
 
-pub use group::{GroupQuantized, QuantError};
+pub use group::{GroupQuantized, QuantError, Zeros};

@@ -1,1 +1,90 @@
-//! Low-bit matrix multiply by table lookup (T-MAC, LUT Tensor Core) without dequantization.
+//! Low-bit matrix multiply by table lookup: weights of 1 to 4 bits times `f32` activations without dequantizing the weights.
+//!
+//! ```
+//! use parsimon_core::quant::rtn::{Levels, quantize};
+//! use parsimon_lut::{ActConfig, Backend, LowBitMatrix, PreparedActivations};
+//!
+//! let (m, k) = (64, 128);
+//! let w: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect();
+//! let matrix = LowBitMatrix::from_quantized(&quantize(&w, m, k, Levels::Bits(4), 64)?, Backend::Auto)?;
+//!
+//! let x: Vec<f32> = (0..k).map(|i| (i as f32 * 0.11).cos()).collect();
+//! let prepared = PreparedActivations::try_new(&x, 1, k, ActConfig::for_matrix(&matrix))?;
+//! let mut y = vec![0.0; m];
+//! matrix.matmul_into(&prepared, &mut y);
+//! # let exact: f32 = (0..k).map(|c| w[c] * x[c]).sum();
+//! # assert!((y[0] - exact).abs() < 1.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Overview
+//!
+//! Letters: `m` output features, `k` input features, `n` tokens, `b` bits, `g` = 4 inputs a lookup, `G` weights that share a scale,
+//! `ags` activations that share a table scale. Weights `[m, k]`, activations `[n, k]`, outputs `[n, m]`, row-major.
+//!
+//! - [`LowBitMatrix`]: weights in the layout of one kernel, made from [`GroupQuantized`](parsimon_core::quant::GroupQuantized) codes.
+//!   The backend is chosen when the weights are packed, and stored with them.
+//! - [`PreparedActivations`]: the lookup tables of `n` activation vectors. Matrices that read the same activations share it.
+//! - [`DenseMatrix`]: `f32` weights behind the same shape of call, the baseline of every comparison and the runtime of layers that
+//!   stay in floats.
+//! - [`reference`]: the same mathematics in `f64`, written to be obviously right.
+//!
+//! # When to use it
+//!
+//! When weights have at most 4 bits and run on a CPU, most of all at `n = 1`, where reading the weights is what takes time. Not
+//! for 8-bit weights, and not where a GPU is at hand.
+//!
+//! # The method
+//!
+//! PAPER(tmac §3.1): a code is a sum of bit planes, `q - 2^(b-1) = sum_i 2^(i-1) v'_i - 1/2` with `v'_i` the bits read as -1 or +1. For four
+//! inputs, a plane's contribution is one of 16 signed sums of the activations. These are computed once, quantized to 8 bits, and looked up by
+//! four weight bits at a time:
+//!
+//! ```text
+//! T_j[i] = sum_{t<4} (bit t of i ? +a[4j+t] : -a[4j+t])                                             T[i] = -T[15-i]
+//! y_m    = sum_G s_{m,G} / 2 * ( sum_i 2^i sum_{j in G} T_j[idx_{m,i,j}]  +  o_{m,G} * beta_G )     beta_G = -sum_{k in G} a_k
+//! ```
+//!
+//! with `o = 2 zp - 2^b + 1` from the zero point. `beta` comes from the unquantized activations, so the constant term is exact.
+//! Time and bytes are proportional to `b`. PAPER(luttc §3.1): the mirror `T[i] = -T[15-i]` halves the work of the build ("table
+//! symmetrization").
+//!
+//! # Kernels and backends
+//!
+//! See [`kernel`]'s status table. [`Backend::Auto`] takes the best body that [`Level::best`](parsimon_simd::Level::best) allows.
+//!
+//! # Numerics
+//!
+//! Tables carry 8 bits with one scale per `ags` (64) activations: the error is about 4e-5 of the output's energy for Gaussian
+//! activations. Integer sums are exact; scales are `f16`, rounded when packed. Results do not depend on the number of threads:
+//! the reduction over `k` is never split. Levels differ only in the order of a few `f32` additions.
+//!
+//! # Performance
+//!
+//! A GEMV reads `m k b / 8` bytes of codes and 2 to 3 bytes a group. `cargo xtask bench lut` prints the fraction of the measured
+//! memory bandwidth and the ratio to `f32`; docs/papers/tmac.md keeps the record.
+//!
+//! # The papers
+//!
+//! *T-MAC: CPU Renaissance via Table Lookup for Low-Bit LLM Deployment on Edge* (arXiv 2407.00088) and the software side of *LUT
+//! Tensor Core* (arXiv 2408.06003). Implemented: bit-serial tables with mirror consolidation and table quantization, GEMV and a
+//! token loop over it for prefill, ternary weights as two planes. Not yet: element-wise ternary lookup at 1.6 bits, tiled GEMM, fast
+//! aggregation, NEON bodies, on-disk layouts. Deviation: codes are laid out for one byte permute over four tables (see
+//! [`kernel`]) instead of upstream's per-shape tiles, so that one layout serves any shape.
+#![deny(unsafe_code)]
+
+mod activations;
+mod dense;
+mod error;
+pub mod kernel;
+mod matrix;
+mod pack;
+pub mod reference;
+mod table;
+
+pub use activations::{ActConfig, PreparedActivations};
+pub use dense::DenseMatrix;
+pub use error::{ActivationError, PackError};
+pub use kernel::{Backend, Kernel};
+pub use matrix::LowBitMatrix;
+pub use table::{AGS_DEFAULT, quantize_table};

@@ -35,6 +35,17 @@ pub fn golden(package: &str, place: &str, cases: impl FnOnce(&Path) -> usize) {
     log(package, place, checked, 0);
 }
 
+/// As [`golden`], on data committed with a package: `tests/data` below its `CARGO_MANIFEST_DIR`, which must exist.
+///
+/// # Panics
+///
+/// When no case was checked.
+pub fn committed(package: &str, manifest_dir: &str, cases: impl FnOnce(&Path) -> usize) {
+    let checked = cases(&Path::new(manifest_dir).join("tests/data"));
+    assert!(checked > 0, "{package}: no case was checked in {manifest_dir}/tests/data");
+    log(package, "tests/data", checked, 0);
+}
+
 fn log(package: &str, place: &str, checked: usize, skipped: usize) {
     let Some(path) = std::env::var_os("PARSIMON_GOLDEN_LOG") else { return };
     let line = format!("{package}\t{place}\t{checked}\t{skipped}\n");

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::{GroupQuantized, QuantError};
+use super::{GroupQuantized, QuantError, Zeros};
 use crate::io::{Checkpoint, FormatError, TensorData};
 
 /// The suffixes of the four tensors of a matrix.
@@ -65,6 +65,7 @@ pub fn pack(prefix: &str, matrix: &GroupQuantized) -> Result<BTreeMap<String, Te
     matrix.validate()?;
     check_bits(matrix.bits)?;
     let GroupQuantized { bits, m, k, .. } = *matrix;
+    let Zeros::Points(zero_points) = &matrix.zeros else { return Err(QuantError::RealZeros) };
     let n_groups = matrix.n_groups();
     let qweight_rows = words("a row", k, bits)?;
     let qzeros_cols = words("a column", m, bits)?;
@@ -79,7 +80,7 @@ pub fn pack(prefix: &str, matrix: &GroupQuantized) -> Result<BTreeMap<String, Te
     let mut scales = vec![f16::ZERO; n_groups * m];
     for r in 0..m {
         for g in 0..n_groups {
-            let zero_point = u32::from(matrix.zero_points[r * n_groups + g]);
+            let zero_point = u32::from(zero_points[r * n_groups + g]);
             if zero_point >> bits != 0 {
                 let zero_point = zero_point as u16;
                 return Err(QuantError::ZeroPointOutOfRange { row: r, group: g, zero_point });
@@ -142,7 +143,7 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, config: &GptqConfig) -> Res
         group,
         codes: vec![0; m * k],
         scales: vec![0.0; m * n_groups],
-        zero_points: vec![0; m * n_groups],
+        zeros: Zeros::Points(Vec::new()),
         g_idx: None,
     };
     for (r, row) in matrix.codes.chunks_exact_mut(k).enumerate() {
@@ -150,16 +151,18 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, config: &GptqConfig) -> Res
             *code = get_bits(&qweight, c * bits as usize, bits, |word| word * m + r) as u8;
         }
     }
+    let mut zero_points = vec![0; m * n_groups];
     for r in 0..m {
         for g in 0..n_groups {
             let stored = get_bits(&qzeros, r * bits as usize, bits, |word| g * qzeros_cols + word);
-            matrix.zero_points[r * n_groups + g] = match config.checkpoint_format {
+            zero_points[r * n_groups + g] = match config.checkpoint_format {
                 CheckpointFormat::V1 => ((stored + 1) & ((1 << bits) - 1)) as u16,
                 CheckpointFormat::V2 => stored as u16,
             };
             matrix.scales[r * n_groups + g] = scales[g * m + r];
         }
     }
+    matrix.zeros = Zeros::Points(zero_points);
     if g_idx.iter().enumerate().any(|(c, &g)| g != (c / group) as i32) {
         // A negative index becomes a huge one, which `validate` refuses.
         matrix.g_idx = Some(g_idx.iter().map(|&g| g as u32).collect());

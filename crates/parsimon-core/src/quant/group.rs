@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::Diagnose;
 
-/// A weight matrix `[m, k]` as uniform codes: `w[r, c] = (codes[r, c] - zero_points[r, g]) * scales[r, g]`.
+/// A weight matrix `[m, k]` as uniform codes: `w[r, c] = (codes[r, c] - zp[r, g]) * scales[r, g]`, or with real zeros
+/// `(codes[r, c] - 2^(bits - 1)) * scales[r, g] - z[r, g]`.
 ///
 /// `g = c / group`, or `g = g_idx[c]` where the columns were quantized in another order ("act-order").
 /// The last group of a row may be short. Scales are `[m, ceil(k / group)]`, like the zero points.
@@ -22,10 +23,34 @@ pub struct GroupQuantized {
     pub codes: Vec<u8>,
     /// `[m, n_groups]`.
     pub scales: Vec<f32>,
-    /// `[m, n_groups]`; `2^bits` itself is legal.
-    pub zero_points: Vec<u16>,
+    /// What a code of zero stands for, `[m, n_groups]`.
+    pub zeros: Zeros,
     /// The group of every column where it is not `c / group`.
     pub g_idx: Option<Vec<u32>>,
+}
+
+/// The zeros of all groups.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Zeros {
+    /// Integer zero points: `w = (q - zp) * s`. `2^bits` itself is legal.
+    Points(Vec<u16>),
+    /// Real zeros: `w = (q - 2^(bits - 1)) * s - z`; what formats with a minimum per group give.
+    Real(Vec<f32>),
+}
+
+impl Zeros {
+    /// The number of groups.
+    pub fn len(&self) -> usize {
+        match self {
+            Zeros::Points(points) => points.len(),
+            Zeros::Real(reals) => reals.len(),
+        }
+    }
+
+    /// Whether there are no groups.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl GroupQuantized {
@@ -34,7 +59,7 @@ impl GroupQuantized {
         self.k.div_ceil(self.group)
     }
 
-    /// Checks lengths, code range, zero points, scales and `g_idx`.
+    /// Checks lengths, code range, scales, zeros and `g_idx`.
     ///
     /// # Errors
     ///
@@ -50,18 +75,14 @@ impl GroupQuantized {
         let per_group = self.m * self.n_groups();
         check_len("codes", elements, self.codes.len())?;
         check_len("scales", per_group, self.scales.len())?;
-        check_len("zero points", per_group, self.zero_points.len())?;
+        check_len("zeros", per_group, self.zeros.len())?;
         if let Some(i) = self.codes.iter().position(|&code| u32::from(code) >> self.bits != 0) {
             return Err(QuantError::CodeOutOfRange { row: i / self.k, col: i % self.k, code: self.codes[i] });
         }
         if let Some(i) = self.scales.iter().position(|scale| !scale.is_finite()) {
             return Err(QuantError::NonFiniteScale { row: i / self.n_groups(), group: i % self.n_groups() });
         }
-        let zero_point_max = 1u16 << self.bits;
-        if let Some(i) = self.zero_points.iter().position(|&zp| zp > zero_point_max) {
-            let (row, group) = (i / self.n_groups(), i % self.n_groups());
-            return Err(QuantError::ZeroPointOutOfRange { row, group, zero_point: self.zero_points[i] });
-        }
+        self.validate_zeros()?;
         if let Some(g_idx) = &self.g_idx {
             check_len("g_idx", self.k, g_idx.len())?;
             if let Some(col) = g_idx.iter().position(|&g| g as usize >= self.n_groups()) {
@@ -69,6 +90,26 @@ impl GroupQuantized {
             }
         }
         Ok(())
+    }
+
+    fn validate_zeros(&self) -> Result<(), QuantError> {
+        let place = |i: usize| (i / self.n_groups(), i % self.n_groups());
+        match &self.zeros {
+            Zeros::Points(points) => match points.iter().position(|&zp| zp > 1 << self.bits) {
+                None => Ok(()),
+                Some(i) => {
+                    let ((row, group), zero_point) = (place(i), points[i]);
+                    Err(QuantError::ZeroPointOutOfRange { row, group, zero_point })
+                }
+            },
+            Zeros::Real(reals) => match reals.iter().position(|z| !z.is_finite()) {
+                None => Ok(()),
+                Some(i) => {
+                    let (row, group) = place(i);
+                    Err(QuantError::NonFiniteZero { row, group })
+                }
+            },
+        }
     }
 
     /// The group of a column.
@@ -79,18 +120,26 @@ impl GroupQuantized {
         }
     }
 
-    /// Writes `w` as `f32`, `[m, k]`: `(q - zp) * s`, one rounding.
+    /// The weight at row `r`, column `c`, in `f64`: exact but for the last of its two operations.
+    pub fn weight(&self, r: usize, c: usize) -> f64 {
+        let g = r * self.n_groups() + self.group_of(c);
+        let (code, scale) = (f64::from(self.codes[r * self.k + c]), f64::from(self.scales[g]));
+        match &self.zeros {
+            Zeros::Points(points) => (code - f64::from(points[g])) * scale,
+            Zeros::Real(reals) => (code - f64::from(1u32 << (self.bits - 1))) * scale - f64::from(reals[g]),
+        }
+    }
+
+    /// Writes the weights as `f32`, `[m, k]`: each the nearest to its exact value.
     ///
     /// # Panics
     ///
     /// When `out.len() != m * k`, or the value does not [`validate`](Self::validate).
     pub fn dequantize_into(&self, out: &mut [f32]) {
         assert_eq!(out.len(), self.m * self.k, "out must hold [m, k]");
-        let n_groups = self.n_groups();
-        for (r, (row, codes)) in out.chunks_exact_mut(self.k).zip(self.codes.chunks_exact(self.k)).enumerate() {
-            for (c, (w, &code)) in row.iter_mut().zip(codes).enumerate() {
-                let g = r * n_groups + self.group_of(c);
-                *w = (f32::from(code) - f32::from(self.zero_points[g])) * self.scales[g];
+        for (r, row) in out.chunks_exact_mut(self.k).enumerate() {
+            for (c, w) in row.iter_mut().enumerate() {
+                *w = self.weight(r, c) as f32;
             }
         }
     }
@@ -102,9 +151,11 @@ impl GroupQuantized {
         out
     }
 
-    /// Bits a weight with every overhead counted: codes, 16-bit scales, `bits`-bit zero points, and `g_idx` where it is stored.
+    /// Bits a weight with every overhead counted: codes, 16-bit scales, `bits`-bit zero points or 16-bit real zeros, and `g_idx`
+    /// where it is stored.
     pub fn bits_per_weight(&self) -> f64 {
-        let per_group = (16 + u32::from(self.bits)) as f64 * (self.m * self.n_groups()) as f64;
+        let zero_bits = if matches!(self.zeros, Zeros::Points(_)) { u32::from(self.bits) } else { 16 };
+        let per_group = f64::from(16 + zero_bits) * (self.m * self.n_groups()) as f64;
         let g_idx = if self.g_idx.is_some() { 32.0 * self.k as f64 } else { 0.0 };
         f64::from(self.bits) + (per_group + g_idx) / (self.m * self.k) as f64
     }
@@ -132,6 +183,10 @@ pub enum QuantError {
     ZeroPointOutOfRange { row: usize, group: usize, zero_point: u16 },
     #[error("the scale of row {row}, group {group} is not finite")]
     NonFiniteScale { row: usize, group: usize },
+    #[error("the zero of row {row}, group {group} is not finite")]
+    NonFiniteZero { row: usize, group: usize },
+    #[error("real zeros cannot be stored as integer zero points")]
+    RealZeros,
     #[error("the weight at row {row}, column {col} is not finite")]
     NonFiniteWeight { row: usize, col: usize },
     #[error("g_idx[{col}] = {index}, but there are {n_groups} groups")]

@@ -12,7 +12,7 @@
 
 use half::f16;
 
-use super::{GroupQuantized, QuantError};
+use super::{GroupQuantized, QuantError, Zeros};
 
 /// The number of levels of a weight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +81,7 @@ pub fn quantize(
             zero_points.push(zero_point);
         }
     }
-    Ok(GroupQuantized { bits, m, k, group, codes, scales, zero_points, g_idx: None })
+    Ok(GroupQuantized { bits, m, k, group, codes, scales, zeros: Zeros::Points(zero_points), g_idx: None })
 }
 
 /// The file's precision; a finite scale stays finite.

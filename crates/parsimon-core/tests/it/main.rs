@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use parsimon_core::io::{Checkpoint, read_json};
+use parsimon_core::quant::Zeros;
 use parsimon_core::quant::gptq::{self, GptqConfig};
 
 /// GPTQ matrices of every width, both versions and with act-order: codes, zero points and weights exactly.
@@ -26,7 +27,8 @@ fn check_gptq(dir: &Path, case: &serde_json::Value) {
 
     let codes: Vec<i64> = matrix.codes.iter().map(|&code| i64::from(code)).collect();
     assert_eq!(codes, checkpoint.tensor("expected.codes").unwrap().to_i64().unwrap(), "{file}");
-    let zero_points: Vec<i64> = matrix.zero_points.iter().map(|&zp| i64::from(zp)).collect();
+    let Zeros::Points(zero_points) = &matrix.zeros else { panic!("{file}: GPTQ has integer zero points") };
+    let zero_points: Vec<i64> = zero_points.iter().map(|&zp| i64::from(zp)).collect();
     assert_eq!(zero_points, checkpoint.tensor("expected.zero_points").unwrap().to_i64().unwrap(), "{file}");
     assert_eq!(matrix.dequantize(), checkpoint.tensor("expected.w").unwrap().to_f32().unwrap(), "{file}");
     assert_eq!(matrix.g_idx.is_some(), config.desc_act, "{file}");

@@ -25,7 +25,7 @@ fn random(bits: u8, m: usize, k: usize, group: usize, seed: u64) -> GroupQuantiz
         group,
         codes: (0..m * k).map(|_| rng.below(levels) as u8).collect(),
         scales: (0..m * n_groups).map(|_| f16::from_f64(rng.next_f64()).to_f32()).collect(),
-        zero_points: (0..m * n_groups).map(|_| rng.below(levels) as u16).collect(),
+        zeros: Zeros::Points((0..m * n_groups).map(|_| rng.below(levels) as u16).collect()),
         g_idx: None,
     }
 }

@@ -8,7 +8,7 @@ fn sample() -> GroupQuantized {
         group: 2,
         codes: vec![0, 1, 2, 3, 0, 1],
         scales: vec![0.5, 1.0, 2.0, -1.0],
-        zero_points: vec![1, 0, 4, 2],
+        zeros: Zeros::Points(vec![1, 0, 4, 2]),
         g_idx: None,
     }
 }
@@ -21,6 +21,12 @@ fn dequantizes_by_the_formula_with_a_short_last_group() {
 }
 
 #[test]
+fn real_zeros_are_subtracted_after_the_middle() {
+    let real = GroupQuantized { zeros: Zeros::Real(vec![0.25, 0.0, 1.0, 0.0]), ..sample() };
+    assert_eq!(real.dequantize(), [-1.25, -0.75, 0.0, 1.0, -5.0, 1.0]);
+}
+
+#[test]
 fn counts_every_bit() {
     // 2 bits a code; two groups of 16 + 2 bits for three weights of a row.
     assert_eq!(sample().bits_per_weight(), 2.0 + 2.0 * 18.0 / 3.0);
@@ -28,7 +34,7 @@ fn counts_every_bit() {
 
 #[test]
 fn each_violation_is_named() {
-    let broken: [(GroupQuantized, QuantError); 7] = [
+    let broken: [(GroupQuantized, QuantError); 8] = [
         (GroupQuantized { bits: 9, ..sample() }, QuantError::UnsupportedBits { bits: 9 }),
         (GroupQuantized { k: 0, ..sample() }, QuantError::EmptyShape { m: 2, k: 0, group: 2 }),
         (
@@ -44,8 +50,12 @@ fn each_violation_is_named() {
             QuantError::NonFiniteScale { row: 1, group: 0 },
         ),
         (
-            GroupQuantized { zero_points: vec![0, 5, 0, 0], ..sample() },
+            GroupQuantized { zeros: Zeros::Points(vec![0, 5, 0, 0]), ..sample() },
             QuantError::ZeroPointOutOfRange { row: 0, group: 1, zero_point: 5 },
+        ),
+        (
+            GroupQuantized { zeros: Zeros::Real(vec![0.0, f32::NAN, 0.0, 0.0]), ..sample() },
+            QuantError::NonFiniteZero { row: 0, group: 1 },
         ),
         (
             GroupQuantized { g_idx: Some(vec![0, 2, 0]), ..sample() },

@@ -1,0 +1,117 @@
+//! Golden files made by an independent program from the same formulas (see tests/data/README.md).
+
+use std::path::Path;
+
+use parsimon_core::io::{Checkpoint, read_json};
+use parsimon_core::quant::{GroupQuantized, Zeros};
+use parsimon_lut::{ActConfig, Backend, LowBitMatrix, PreparedActivations, reference};
+use parsimon_simd::Level;
+use parsimon_testkit::{committed, max_rel, nmse};
+use serde::Deserialize;
+
+/// Beyond exact integer sums the kernels round a handful of `f32` additions a group.
+const TABLE_TOLERANCE: f64 = 2e-6;
+
+#[derive(Deserialize)]
+struct Case {
+    file: String,
+    bits: u8,
+    m: usize,
+    k: usize,
+    n: usize,
+    group: usize,
+    act_group: usize,
+    nmse_table_vs_exact: f64,
+}
+
+#[test]
+fn gemv_goldens() {
+    committed("parsimon-lut", env!("CARGO_MANIFEST_DIR"), |dir| {
+        let manifest: Vec<serde_json::Value> = read_json(&dir.join("manifest.json")).unwrap();
+        let cases: Vec<Case> = manifest.into_iter().filter_map(|case| serde_json::from_value(case).ok()).collect();
+        cases.iter().for_each(|case| check_gemv(dir, case));
+        cases.len()
+    });
+}
+
+#[track_caller]
+fn check_gemv(dir: &Path, case: &Case) {
+    let Case { bits, m, k, n, group, act_group, .. } = *case;
+    let file = &case.file;
+    let golden = Checkpoint::open(&dir.join(file)).unwrap();
+    let tensor = |name: &str| golden.tensor(name).unwrap();
+    let scales = tensor("scales").to_f32().unwrap();
+    let zeros = if golden.contains("zeros") {
+        Zeros::Real(tensor("zeros").to_f32().unwrap())
+    } else {
+        Zeros::Points(vec![1 << (bits - 1); scales.len()])
+    };
+    let codes = tensor("codes").bytes().to_vec();
+    let matrix = GroupQuantized { bits, m, k, group, codes, scales, zeros, g_idx: None };
+
+    let x = tensor("x").to_f32().unwrap();
+    let prepared = PreparedActivations::try_new(&x, n, k, ActConfig { ags: act_group, group }).unwrap();
+    let tables: Vec<i64> = (0..n).flat_map(|token| prepared.tables(token)).map(|&entry| i64::from(entry)).collect();
+    assert_eq!(tables, tensor("table_q").to_i64().unwrap(), "{file}: table bytes");
+    let table_scales: Vec<f32> = (0..n).flat_map(|token| prepared.scales(token)).copied().collect();
+    assert_eq!(table_scales, tensor("table_scale").to_f32().unwrap(), "{file}: table scales");
+
+    let y_table = tensor("y_table").to_f64().unwrap();
+    let by_reference = reference::matmul_table(&matrix, &prepared);
+    let exact = tensor("y").to_f64().unwrap();
+    let by_exact_reference = reference::matmul(&matrix, &x);
+    let as_f32 = |y: &[f64]| y.iter().map(|&y| y as f32).collect::<Vec<_>>();
+    assert!(max_rel(&as_f32(&by_reference), &y_table) <= 1e-6, "{file}: table reference");
+    assert!(max_rel(&as_f32(&by_exact_reference), &exact) <= 1e-6, "{file}: exact reference");
+    for level in Level::available() {
+        let packed = LowBitMatrix::from_quantized(&matrix, Backend::Exact(level)).unwrap();
+        let mut y = vec![f32::NAN; n * m];
+        packed.matmul_into(&prepared, &mut y);
+        let error = max_rel(&y, &y_table);
+        assert!(error <= TABLE_TOLERANCE, "{file} on {level}: {error} from the table formula");
+        let error = nmse(&y, &exact);
+        assert!(error <= case.nmse_table_vs_exact * 1.05, "{file} on {level}: NMSE {error}");
+    }
+}
+
+/// Integer activations: `acc2 = sum (2 q - (2^b - 1)) a` bit for bit, and the tables byte for byte.
+#[test]
+fn integer_goldens() {
+    committed("parsimon-lut", env!("CARGO_MANIFEST_DIR"), |dir| {
+        let golden = Checkpoint::open(&dir.join("integer_exact.safetensors")).unwrap();
+        (1..=4).for_each(|bits| check_integers(&golden, bits));
+        4
+    });
+}
+
+#[track_caller]
+fn check_integers(golden: &Checkpoint, bits: u8) {
+    let tensor = |part: &str| golden.tensor(&format!("int.b{bits}.{part}")).unwrap();
+    let &[m, k] = tensor("codes").shape() else { panic!("codes are a matrix") };
+    let a: Vec<i8> = tensor("a").bytes().iter().map(|&a| a as i8).collect();
+    let acc2 = tensor("acc2").to_i64().unwrap();
+    // s = 2 and zp = 2^(b-1) make the kernel's constant term minus the sum of the activations.
+    let matrix = GroupQuantized {
+        bits,
+        m,
+        k,
+        group: k,
+        codes: tensor("codes").bytes().to_vec(),
+        scales: vec![2.0; m],
+        zeros: Zeros::Points(vec![1 << (bits - 1); m]),
+        g_idx: None,
+    };
+    assert_eq!(reference::matmul_integer(&matrix, &a), acc2);
+    let prepared = PreparedActivations::from_integers(&a, 1, k, k).unwrap();
+    let tables: Vec<i64> = prepared.tables(0).iter().map(|&entry| i64::from(entry)).collect();
+    let expected = tensor("table").to_i64().unwrap();
+    assert_eq!(tables[..expected.len()], expected, "{bits} bits: table bytes");
+    let sum: i64 = a.iter().map(|&a| i64::from(a)).sum();
+    for level in Level::available() {
+        let mut y = vec![f32::NAN; m];
+        LowBitMatrix::from_quantized(&matrix, Backend::Exact(level)).unwrap().matmul_into(&prepared, &mut y);
+        let y: Vec<f64> = y.into_iter().map(f64::from).collect();
+        let expected: Vec<f64> = acc2.iter().map(|acc| (acc - sum) as f64).collect();
+        assert_eq!(y, expected, "{bits} bits on {level}");
+    }
+}
