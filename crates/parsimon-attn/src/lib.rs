@@ -1,7 +1,68 @@
-//! Attention for the CPU.
+//! Attention for the CPU: any numbers of query, key and value heads, separate widths of keys and values, KV caches.
+//!
+//! ```
+//! use parsimon_attn::{AttnConfig, Attention, HeadMap, KvCache, Mask};
+//!
+//! let heads = HeadMap::try_new(8, 2, 4)?;
+//! let attention = Attention::prepare(&AttnConfig { heads, d_qk: 16, d_v: 16, scale: None, mask: Mask::Causal })?;
+//! let mut cache = KvCache::new(heads, 16, 16);
+//! let (k, v, q) = (vec![0.1; 3 * 2 * 16], vec![0.2; 3 * 4 * 16], vec![0.3; 3 * 8 * 16]);
+//! cache.append(&k, &v)?;
+//! let mut out = vec![0.0; 3 * 8 * 16];
+//! attention.forward_into(&q, cache.view(), &mut out, None)?;
+//! assert!(out.iter().all(|o| (o - 0.2f32).abs() < 1e-6));
+//! # Ok::<(), parsimon_attn::AttnError>(())
+//! ```
+//!
+//! # Overview
+//!
+//! Letters: `t_q`, `t_k` numbers of queries and keys; `n_q`, `n_k`, `n_v` numbers of heads; `d_qk`, `d_v` widths of a head.
+//!
+//! - [`HeadMap`]: which key and value head a query head reads, DiffQKV (`n_k != n_v`) included.
+//! - [`Attention`]: softmax attention of `q [t_q, n_q, d_qk]` over keys and values, prefill and decode alike.
+//! - [`KvCache`]: growable storage by head; [`KvView`] is what [`Attention`] reads, from a cache or from plain rows.
+//! - [`reference`]: the definition in `f64`.
+//!
+//! # When to use it
+//!
+//! For `f32` attention on a CPU, dense and causal. Sparse attention (SeerAttention's gates and block lists), windows, `bf16` and
+//! paged caches are not here yet.
+//!
+//! # Definition
+//!
+//! ```text
+//! s[i, j] = scale <q[i, h], k[j, k_of(h)]>     visible: all, or causal j <= i + t_k - t_q (aligned at the end)
+//! o[i, h] = sum_j softmax_j(s)[i, j] v[j, v_of(h)]      lse[i, h] = ln sum_j exp s[i, j]
+//! ```
+//!
+//! A row that sees no key gives `o = 0` and `lse = -inf`. A NaN reaches only the rows that see it.
+//!
+//! # Numerics
+//!
+//! `f32` throughout; the exponential is a degree-6 polynomial with relative error below 1e-7. Results do not depend on the number
+//! of threads. Prefill and decode sum in different orders and differ by rounding.
+//!
+//! # Performance
+//!
+//! Prefill walks tiles of 64 queries over blocks of 64 keys with running softmax, memory `O(t d)`; keys and values are packed once
+//! per head and shared by all query heads that read them. Decode reads each key and value row once per query head.
+//!
+//! # The paper
+//!
+//! *Sigma: Differential Rescaling of Query, Key and Value for Efficient Language Models* (arXiv 2501.13629): the head map of
+//! PAPER(sigma Eq. 3) is implemented. *SeerAttention* (arXiv 2410.13276) is not implemented yet.
+#![forbid(unsafe_code)]
 
+mod attention;
+mod config;
 mod error;
 mod heads;
+mod kv;
+pub mod reference;
+mod softmax;
 
+pub use attention::Attention;
+pub use config::{AttnConfig, Mask};
 pub use error::AttnError;
 pub use heads::HeadMap;
+pub use kv::{KvCache, KvView};

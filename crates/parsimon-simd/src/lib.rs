@@ -21,6 +21,7 @@
 //! - A *token* ([`Avx2`], [`Avx512`], [`Avx512Vnni`], [`Avx512Vbmi`], [`Avx512Bf16`], [`Neon`], [`NeonDot`]) exists only where
 //!   its features do, so holding one justifies the single `unsafe` call from portable code into a `#[target_feature]` function.
 //! - [`vectorize`] compiles one portable body for every level and runs the one asked for: no intrinsics, no `unsafe` at the caller.
+//! - [`math`] holds elementary functions for such bodies.
 //! - [`x86`] holds loads and stores that take arrays instead of pointers, so that kernels stay free of raw pointers.
 //!
 //! # When to use it
@@ -50,6 +51,7 @@
 //! software fused multiply-add. Results of one level are repeatable; between levels they differ by rounding.
 
 mod level;
+pub mod math;
 mod token;
 mod vectorize;
 #[cfg(target_arch = "x86_64")]

@@ -16,6 +16,21 @@ pub fn shared_dir() -> PathBuf {
     }
 }
 
+/// How many golden cases a test checked, and how many it left out because they need what is not built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cases {
+    /// Checked.
+    pub run: usize,
+    /// Left out.
+    pub skipped: usize,
+}
+
+impl From<usize> for Cases {
+    fn from(run: usize) -> Self {
+        Cases { run, skipped: 0 }
+    }
+}
+
 /// Runs `cases` on the golden folder `data/<place>`; it returns how many cases it checked.
 ///
 /// Where the folder is absent, prints what is skipped and passes.
@@ -23,16 +38,16 @@ pub fn shared_dir() -> PathBuf {
 /// # Panics
 ///
 /// When the folder exists and no case was checked: a golden test that checks nothing is a mistake.
-pub fn golden(package: &str, place: &str, cases: impl FnOnce(&Path) -> usize) {
+pub fn golden<C: Into<Cases>>(package: &str, place: &str, cases: impl FnOnce(&Path) -> C) {
     let dir = shared_dir().join("data").join(place);
     if !dir.exists() {
         eprintln!("{package}: skipped, golden data `{place}` is not at {} (set PARSIMON_SHARED)", dir.display());
-        log(package, place, 0, 1);
+        log(package, place, Cases { run: 0, skipped: 1 });
         return;
     }
-    let checked = cases(&dir);
-    assert!(checked > 0, "{package}: no case was checked in {}", dir.display());
-    log(package, place, checked, 0);
+    let cases = cases(&dir).into();
+    assert!(cases.run > 0, "{package}: no case was checked in {}", dir.display());
+    log(package, place, cases);
 }
 
 /// As [`golden`], on data committed with a package: `tests/data` below its `CARGO_MANIFEST_DIR`, which must exist.
@@ -40,15 +55,15 @@ pub fn golden(package: &str, place: &str, cases: impl FnOnce(&Path) -> usize) {
 /// # Panics
 ///
 /// When no case was checked.
-pub fn committed(package: &str, manifest_dir: &str, cases: impl FnOnce(&Path) -> usize) {
-    let checked = cases(&Path::new(manifest_dir).join("tests/data"));
-    assert!(checked > 0, "{package}: no case was checked in {manifest_dir}/tests/data");
-    log(package, "tests/data", checked, 0);
+pub fn committed<C: Into<Cases>>(package: &str, manifest_dir: &str, cases: impl FnOnce(&Path) -> C) {
+    let cases = cases(&Path::new(manifest_dir).join("tests/data")).into();
+    assert!(cases.run > 0, "{package}: no case was checked in {manifest_dir}/tests/data");
+    log(package, "tests/data", cases);
 }
 
-fn log(package: &str, place: &str, checked: usize, skipped: usize) {
+fn log(package: &str, place: &str, Cases { run, skipped }: Cases) {
     let Some(path) = std::env::var_os("PARSIMON_GOLDEN_LOG") else { return };
-    let line = format!("{package}\t{place}\t{checked}\t{skipped}\n");
+    let line = format!("{package}\t{place}\t{run}\t{skipped}\n");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     file.and_then(|mut file| file.write_all(line.as_bytes())).expect("PARSIMON_GOLDEN_LOG can be written");
 }

@@ -1,0 +1,149 @@
+use parsimon_core::SplitMix64;
+use parsimon_testkit::rel_l2;
+
+use super::*;
+use crate::{HeadMap, Mask, reference};
+
+/// `f32` sums of a few hundred terms and an exponential of relative error 1e-7.
+const TOLERANCE: f64 = 2e-6;
+
+fn random(len: usize, seed: u64) -> Vec<f32> {
+    let mut rng = SplitMix64::new(seed);
+    (0..len).map(|_| rng.next_normal() as f32).collect()
+}
+
+struct Case {
+    config: AttnConfig,
+    t_k: usize,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Case {
+    fn new(heads: (usize, usize, usize), d: (usize, usize), t: (usize, usize), mask: Mask) -> Self {
+        let heads = HeadMap::try_new(heads.0, heads.1, heads.2).unwrap();
+        let config = AttnConfig { heads, d_qk: d.0, d_v: d.1, scale: None, mask };
+        Case {
+            config,
+            t_k: t.1,
+            q: random(t.0 * heads.n_q() * d.0, 1),
+            k: random(t.1 * heads.n_k() * d.0, 2),
+            v: random(t.1 * heads.n_v() * d.1, 3),
+        }
+    }
+
+    fn view(&self) -> KvView<'_> {
+        let dims = (self.config.d_qk, self.config.d_v);
+        KvView::from_rows(self.config.heads, dims, self.t_k, &self.k, &self.v).unwrap()
+    }
+
+    fn run(&self) -> (Vec<f32>, Vec<f32>) {
+        let rows = self.q.len() / self.config.d_qk;
+        let (mut o, mut lse) = (vec![f32::NAN; rows * self.config.d_v], vec![f32::NAN; rows]);
+        let attention = Attention::prepare(&self.config).unwrap();
+        attention.forward_into(&self.q, self.view(), &mut o, Some(&mut lse)).unwrap();
+        (o, lse)
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        let (o, lse) = self.run();
+        let (expected, expected_lse) = reference::attention(&self.config, &self.q, self.view());
+        let error = rel_l2(&o, &expected);
+        assert!(error <= TOLERANCE, "{:?}, t_k = {}: {error}", self.config, self.t_k);
+        for (a, b) in lse.iter().zip(expected_lse) {
+            assert!(f64::from(*a) == b || (f64::from(*a) - b).abs() <= 2e-5, "lse {a} for {b}");
+        }
+    }
+}
+
+#[test]
+fn every_head_map_width_and_length_equals_the_definition() {
+    for heads in [(1, 1, 1), (8, 1, 4), (12, 3, 4), (4, 4, 1)] {
+        for d in [(8, 8), (10, 6), (32, 32), (24, 40)] {
+            for t in [(0, 5), (1, 1), (3, 70), (5, 5), (64, 64), (65, 65), (7, 130), (9, 4), (20, 0)] {
+                for mask in [Mask::Full, Mask::Causal] {
+                    Case::new(heads, d, t, mask).check();
+                }
+            }
+        }
+    }
+    Case::new((4, 2, 2), (128, 128), (200, 333), Mask::Causal).check();
+    Case::new((2, 1, 1), (192, 128), (70, 70), Mask::Causal).check();
+}
+
+#[test]
+fn rows_without_a_key_are_zero() {
+    let case = Case::new((2, 1, 2), (8, 8), (9, 4), Mask::Causal);
+    let (o, lse) = case.run();
+    assert!(o[..5 * 2 * 8].iter().all(|&o| o == 0.0));
+    assert!(lse[..5 * 2].iter().all(|&lse| lse == f32::NEG_INFINITY));
+}
+
+#[test]
+fn a_nan_reaches_only_the_rows_that_see_it() {
+    for t in [70, 3] {
+        for poison_value in [false, true] {
+            let mut case = Case::new((2, 1, 1), (8, 8), (t, t), Mask::Causal);
+            let at = t / 2;
+            if poison_value {
+                case.v[at * 8] = f32::NAN
+            } else {
+                case.k[at * 8] = f32::NAN
+            }
+            let (o, _) = case.run();
+            for (i, row) in o.chunks_exact(2 * 8).enumerate() {
+                assert_eq!(row.iter().any(|o| o.is_nan()), i >= at, "t = {t}, row {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn huge_logits_stay_finite() {
+    let mut case = Case::new((2, 2, 2), (16, 16), (80, 80), Mask::Causal);
+    case.q.iter_mut().chain(&mut case.k).for_each(|x| *x *= 100.0);
+    let (o, lse) = case.run();
+    assert!(o.iter().chain(&lse).all(|x| x.is_finite()));
+}
+
+#[test]
+fn decode_steps_equal_the_rows_of_prefill() {
+    let case = Case::new((8, 2, 4), (32, 32), (90, 90), Mask::Causal);
+    let (o, _) = case.run();
+    let attention = Attention::prepare(&case.config).unwrap();
+    let mut cache = crate::KvCache::new(case.config.heads, 32, 32);
+    for i in 0..90 {
+        cache.append(&case.k[i * 2 * 32..][..2 * 32], &case.v[i * 4 * 32..][..4 * 32]).unwrap();
+        let mut row = vec![0.0; 8 * 32];
+        attention.forward_into(&case.q[i * 8 * 32..][..8 * 32], cache.view(), &mut row, None).unwrap();
+        let expected: Vec<f64> = o[i * 8 * 32..][..8 * 32].iter().map(|&o| f64::from(o)).collect();
+        assert!(rel_l2(&row, &expected) <= TOLERANCE, "row {i}");
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for t in [(1, 3000), (150, 200)] {
+        let case = Case::new((8, 2, 4), (32, 32), t, Mask::Causal);
+        let run =
+            |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| case.run());
+        let one = run(1);
+        assert!([2, 3, 8].into_iter().all(|threads| run(threads) == one));
+    }
+}
+
+#[test]
+fn wrong_lengths_are_named() {
+    let case = Case::new((2, 1, 1), (8, 4), (5, 5), Mask::Full);
+    let attention = Attention::prepare(&case.config).unwrap();
+    let mut out = vec![0.0; 5 * 2 * 4];
+    let mut check = |q: &[f32], out_len: usize, error| {
+        assert_eq!(attention.forward_into(q, case.view(), &mut out[..out_len], None), Err(error));
+    };
+    check(&case.q[1..], 40, AttnError::Shape { what: "q", expected: 64, actual: 79 });
+    check(&case.q, 39, AttnError::Shape { what: "out", expected: 40, actual: 39 });
+    let zero = AttnConfig { d_v: 0, ..case.config };
+    assert_eq!(Attention::prepare(&zero).unwrap_err(), AttnError::ZeroDim { what: "d_v" });
+}

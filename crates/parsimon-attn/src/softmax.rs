@@ -1,0 +1,37 @@
+//! The running softmax, written to be vectorized.
+
+use parsimon_simd::math::exp2;
+
+/// The maximum that ignores NaN (a NaN score shows in the exponentials instead).
+#[inline(always)]
+pub(crate) fn max(values: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &value| if value > max { value } else { max })
+}
+
+/// Replaces base-2 scores by `2^(s - max)` and returns their sum.
+#[inline(always)]
+pub(crate) fn exponentiate<const FMA: bool>(scores: &mut [f32], max: f32) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0f32; LANES];
+    let (blocks, rest) = scores.as_chunks_mut::<LANES>();
+    for block in blocks {
+        for (lane, score) in lanes.iter_mut().zip(block) {
+            *score = exp2::<FMA>(*score - max);
+            *lane += *score;
+        }
+    }
+    let mut sum: f32 = lanes.iter().sum();
+    for score in rest {
+        *score = exp2::<FMA>(*score - max);
+        sum += *score;
+    }
+    sum
+}
