@@ -8,7 +8,7 @@ mod map;
 mod npy;
 mod safetensors;
 
-pub use atomic::AtomicFile;
+pub use atomic::{AtomicFile, copy_file};
 pub use error::FormatError;
 pub use json::{JSON_BYTES_MAX, read_json, write_json};
 pub use map::Map;

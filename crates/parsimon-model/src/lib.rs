@@ -1,5 +1,75 @@
-//! Transformer runtime.
+//! Transformer runtime: reads Hugging Face folders of Llama- and Sigma-style models, runs them in `f32` or through the lookup-table kernels
+//! of parsimon-lut, samples, measures perplexity, and quantizes.
+//!
+//! ```no_run
+//! use parsimon_model::{GenerateOptions, LoadOptions, Model, Sampler, generate};
+//!
+//! let model = Model::open("model".as_ref(), &LoadOptions::default())?;
+//! let mut sampler = Sampler::greedy();
+//! let tokens = generate(&model, &[1, 2, 3], &GenerateOptions { max_tokens: 20 }, &mut sampler, &mut |_| true)?;
+//! # Ok::<(), parsimon_model::ModelError>(())
+//! ```
+//!
+//! # Overview
+//!
+//! - [`ModelConfig`]: `config.json`, with every check before a tensor is touched.
+//! - [`Model`]: the weights ([`Linear`] layers, dense or low-bit) and the forward pass; [`KvState`] is one sequence's cache.
+//! - [`Sampler`] and [`generate`]: greedy, temperature and top-p, from a seed.
+//! - [`perplexity`]: negative log-likelihood over consecutive windows.
+//! - [`quantize_folder`]: a float checkpoint to a GPTQ one, by rounding to nearest.
+//! - `Tokenizer` (feature `tokenizer`): `tokenizer.json`.
+//!
+//! # When to use it
+//!
+//! To run small and middle-sized models on a CPU, quantized ones most of all. One sequence at a time; batched serving is not here yet.
+//!
+//! # Architectures
+//!
+//! | `model_type` | what is read |
+//! |---|---|
+//! | `llama` | pre-RMSNorm, RoPE (default, linear, llama3), grouped-query attention, SwiGLU, tied or untied embeddings |
+//! | `sigma` | the same with DiffQKV heads (`num_key_heads`, `num_value_heads`) and augmented Q (`aug_q_size`) |
+//!
+//! Weights: safetensors in F32, F16 or BF16, single file or sharded; projections also as GPTQ, version 1 or 2, 2 to 4 bits.
+//!
+//! # Numerics
+//!
+//! Weights as stored, arithmetic in `f32`. Logits agree with `transformers` and with `f64` evaluations within 2e-4 of the largest
+//! logit. The same seed gives the same tokens for any number of threads.
+//!
+//! # Performance
+//!
+//! Decoding reads every weight once a token, so it is bound by bytes; the same activations are turned into tables once for query, key and value,
+//! and once for gate and up. `cargo xtask bench model` measures tokens per second beside `f32`.
+//!
+//! # The papers
+//!
+//! *Sigma* (arXiv 2501.13629): DiffQKV heads and augmented Q are implemented, K compression and selective value loading are not.
+#![forbid(unsafe_code)]
 
+mod bind;
+mod block;
 mod config;
+mod error;
+mod generate;
+mod linear;
+mod model;
+mod perplexity;
+mod quantize;
+mod rope;
+mod sample;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 
+pub use bind::LoadOptions;
 pub use config::{Architecture, ConfigError, ModelConfig, RopeScaling, SIGMA_TINY};
+pub use error::ModelError;
+pub use generate::{GenerateOptions, generate};
+pub use linear::{Activations, Linear};
+pub use model::{KvState, Model};
+pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
+pub use quantize::{LayerReport, QuantizeOptions, QuantizeReport, quantize_folder};
+pub use rope::RopeFrequencies;
+pub use sample::{Sampler, SamplerError};
+#[cfg(feature = "tokenizer")]
+pub use tokenizer::{Tokenizer, TokenizerError};

@@ -83,3 +83,15 @@ impl Write for AtomicFile {
         self.writer.flush()
     }
 }
+
+/// Copies a file beside and renames it.
+///
+/// # Errors
+///
+/// [`FormatError::Io`] naming the file that failed.
+pub fn copy_file(from: &Path, to: &Path) -> Result<(), FormatError> {
+    let mut source = std::fs::File::open(from).map_err(|e| FormatError::io(from, "open", e))?;
+    let mut file = AtomicFile::create(to)?;
+    std::io::copy(&mut source, &mut file).map_err(|e| FormatError::io(to, "write", e))?;
+    file.commit()
+}

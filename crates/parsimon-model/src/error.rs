@@ -1,0 +1,89 @@
+//! What can go wrong while a model is read, run or quantized.
+
+use std::path::Path;
+
+use parsimon_attn::AttnError;
+use parsimon_core::io::FormatError;
+use parsimon_core::quant::QuantError;
+use parsimon_core::quant::gptq::GptqError;
+use parsimon_core::{Cancelled, Diagnose, variant_name};
+use parsimon_lut::{ActivationError, PackError};
+
+use crate::ConfigError;
+
+/// A model cannot be read, run or quantized.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum ModelError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("layer `{layer}`: {source}")]
+    Gptq { layer: String, source: GptqError },
+    #[error("layer `{layer}`: {source}")]
+    Pack { layer: String, source: PackError },
+    #[error("layer `{layer}`: {source}")]
+    Quant { layer: String, source: QuantError },
+    #[error(transparent)]
+    Attn(#[from] AttnError),
+    #[error("activations: {0}")]
+    Activation(#[from] ActivationError),
+    #[error("token {token} at position {position} is outside the vocabulary of {vocab_size}")]
+    TokenOutOfRange { token: u32, position: usize, vocab_size: usize },
+    #[error("the context is full: {needed} positions, the model has {limit}")]
+    ContextFull { needed: usize, limit: usize },
+    #[error("nothing to run: the prompt has no tokens")]
+    EmptyPrompt,
+    #[error("the text has {tokens} tokens, one window needs {ctx}")]
+    TextTooShort { tokens: usize, ctx: usize },
+    #[error("{what} = {given}: expected {expected}")]
+    Option { what: &'static str, given: String, expected: String },
+    #[error("the model is already quantized")]
+    AlreadyQuantized,
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Diagnose for ModelError {
+    fn variant(&self) -> String {
+        match self {
+            ModelError::Config(e) => e.variant(),
+            ModelError::Format(e) => e.variant(),
+            ModelError::Gptq { source, .. } => source.variant(),
+            ModelError::Pack { source, .. } => source.variant(),
+            ModelError::Quant { source, .. } => source.variant(),
+            ModelError::Attn(e) => e.variant(),
+            ModelError::Activation(e) => e.variant(),
+            other => variant_name(other),
+        }
+    }
+
+    fn file(&self) -> Option<&Path> {
+        match self {
+            ModelError::Config(e) => e.file(),
+            ModelError::Format(e) => e.file(),
+            ModelError::Gptq { source, .. } => source.file(),
+            _ => None,
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            ModelError::Config(e) => e.place(),
+            ModelError::Format(e) => e.place(),
+            ModelError::Gptq { layer, source } => source.place().or_else(|| Some(layer.clone())),
+            ModelError::Pack { layer, .. } | ModelError::Quant { layer, .. } => Some(layer.clone()),
+            ModelError::TokenOutOfRange { position, .. } => Some(format!("position {position}")),
+            _ => None,
+        }
+    }
+
+    fn is_bad_input(&self) -> bool {
+        match self {
+            ModelError::Config(ConfigError::Format(e)) | ModelError::Format(e) => e.is_bad_input(),
+            ModelError::Cancelled(_) => false,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The model and its forward pass.
+
+use parsimon_attn::{Attention, KvCache};
+use parsimon_lut::DenseMatrix;
+
+use crate::block::{Block, rms_norm};
+use crate::{Linear, ModelConfig, ModelError, RopeFrequencies};
+
+/// A model ready to run.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub(crate) config: ModelConfig,
+    pub(crate) embed: DenseMatrix,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Vec<f32>,
+    /// `None` when the embedding table is the output layer.
+    pub(crate) lm_head: Option<DenseMatrix>,
+    pub(crate) attention: Attention,
+    pub(crate) rope: RopeFrequencies,
+}
+
+/// The keys and values of one sequence, in every layer.
+#[derive(Clone, Debug)]
+pub struct KvState {
+    layers: Vec<KvCache>,
+}
+
+impl KvState {
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.layers.first().map_or(0, KvCache::len)
+    }
+
+    /// Whether no position is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the keys and values held.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(KvCache::bytes).sum()
+    }
+
+    /// Forgets all positions from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+    }
+}
+
+impl Model {
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// An empty cache for a new sequence.
+    pub fn new_state(&self) -> KvState {
+        let cache = KvCache::new(self.config.heads, self.config.head_dim, self.config.head_dim);
+        KvState { layers: vec![cache; self.config.num_layers] }
+    }
+
+    /// Every linear layer inside the blocks.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks.iter().flat_map(Block::linears)
+    }
+
+    /// Bytes of weights that decoding one token reads: all linear layers and the output layer.
+    pub fn bytes_per_token(&self) -> usize {
+        self.linears().map(Linear::bytes).sum::<usize>() + self.output().bytes()
+    }
+
+    /// Logits `[n, vocab]` of `tokens`, which continue the sequence in `state`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::TokenOutOfRange`] and [`ModelError::ContextFull`] before anything changes; [`ModelError::Activation`] when a
+    /// low-bit layer meets a number that is not finite.
+    pub fn logits(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
+        let hidden = self.hidden(tokens, state)?;
+        Ok(self.project(&hidden, tokens.len()))
+    }
+
+    /// Logits `[vocab]` after the last of `tokens`; the output layer runs for that position alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::logits`]; [`ModelError::EmptyPrompt`] without tokens.
+    pub fn last_logits(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
+        if tokens.is_empty() {
+            return Err(ModelError::EmptyPrompt);
+        }
+        let hidden = self.hidden(tokens, state)?;
+        Ok(self.project(&hidden[hidden.len() - self.config.hidden_size..], 1))
+    }
+
+    /// The normalized output of the last block, `[n, hidden]`.
+    fn hidden(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
+        let (n, start) = (tokens.len(), state.len());
+        let vocab_size = self.config.vocab_size;
+        if let Some(i) = tokens.iter().position(|&token| token as usize >= vocab_size) {
+            return Err(ModelError::TokenOutOfRange { token: tokens[i], position: start + i, vocab_size });
+        }
+        if start + n > self.config.max_position_embeddings {
+            let limit = self.config.max_position_embeddings;
+            return Err(ModelError::ContextFull { needed: start + n, limit });
+        }
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let mut x: Vec<f32> = tokens.iter().flat_map(|&token| self.embed.row(token as usize)).copied().collect();
+        let angles = self.rope.angles(start, n);
+        for (block, cache) in self.blocks.iter().zip(&mut state.layers) {
+            block.forward(&self.config, &self.attention, &angles, cache, &mut x, n)?;
+        }
+        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
+    }
+
+    fn project(&self, hidden: &[f32], n: usize) -> Vec<f32> {
+        let mut logits = vec![0.0; n * self.config.vocab_size];
+        self.output().matmul_into(hidden, n, &mut logits);
+        logits
+    }
+
+    fn output(&self) -> &DenseMatrix {
+        self.lm_head.as_ref().unwrap_or(&self.embed)
+    }
+}

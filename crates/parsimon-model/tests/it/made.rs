@@ -1,0 +1,139 @@
+//! A random Sigma model, quantized and damaged.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use parsimon_attn::HeadMap;
+use parsimon_core::io::{Checkpoint, TensorData, write_json, write_safetensors};
+use parsimon_core::quant::gptq;
+use parsimon_core::quant::rtn::Levels;
+use parsimon_core::{CancelFlag, Control, Diagnose, NoProgress, SplitMix64};
+use parsimon_lut::Backend;
+use parsimon_model::{LoadOptions, Model, ModelConfig, ModelError, QuantizeOptions, quantize_folder};
+use parsimon_simd::Level;
+use parsimon_testkit::rel_l2;
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        hidden_size: 64,
+        intermediate_size: 96,
+        num_layers: 2,
+        heads: HeadMap::try_new(4, 2, 4).unwrap(),
+        head_dim: 16,
+        aug_q_size: 96,
+        max_position_embeddings: 64,
+        ..ModelConfig::sigma_tiny(80)
+    }
+}
+
+fn random(shape: &[usize], scale: f64, rng: &mut SplitMix64) -> TensorData {
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| (rng.next_normal() * scale) as f32).collect();
+    TensorData::from_f32(shape, &values)
+}
+
+fn tensors(config: &ModelConfig) -> BTreeMap<String, TensorData> {
+    let mut rng = SplitMix64::new(5);
+    let hidden = config.hidden_size;
+    let mut tensors = BTreeMap::from([
+        ("model.embed_tokens.weight".to_owned(), random(&[config.vocab_size, hidden], 1.0, &mut rng)),
+        ("model.norm.weight".to_owned(), TensorData::from_f32(&[hidden], &vec![1.0; hidden])),
+    ]);
+    for layer in 0..config.num_layers {
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            let ones = TensorData::from_f32(&[hidden], &vec![1.0; hidden]);
+            tensors.insert(format!("model.layers.{layer}.{norm}.weight"), ones);
+        }
+        for (name, m, k) in config.block_projections(layer) {
+            tensors.insert(format!("{name}.weight"), random(&[m, k], (k as f64).powf(-0.5), &mut rng));
+        }
+    }
+    tensors
+}
+
+fn write(folder: &Path, config: &ModelConfig, tensors: &BTreeMap<String, TensorData>) {
+    write_json(&folder.join("config.json"), &config.to_json()).unwrap();
+    write_safetensors(&folder.join("model.safetensors"), tensors, None).unwrap();
+}
+
+fn logits(model: &Model) -> Vec<f32> {
+    model.logits(&[3, 1, 4, 1, 5, 9, 2, 6], &mut model.new_state()).unwrap()
+}
+
+/// The quantized model through the kernels of every level equals a dense model that holds the dequantized weights, up to the
+/// kernels' 8-bit tables.
+#[test]
+fn a_quantized_model_runs_like_its_dequantized_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    write(&source, &config(), &tensors(&config()));
+    std::fs::write(source.join("tokenizer.json"), "{}").unwrap();
+    let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+    let mut previous = f64::INFINITY;
+    for levels in [Levels::Bits(2), Levels::Bits(3), Levels::Bits(4), Levels::Ternary] {
+        let out = dir.path().join(format!("{levels:?}"));
+        let report = quantize_folder(&source, &out, &QuantizeOptions { levels, group: 32 }, &control).unwrap();
+        assert_eq!(report.layers.len(), 2 * 10);
+        assert!(out.join("tokenizer.json").exists());
+        let worst = report.layers.iter().fold(0.0f64, |max, layer| max.max(layer.rel));
+        if levels != Levels::Ternary {
+            assert!(worst < previous && worst > 0.0, "{levels:?}: {worst} after {previous}");
+            previous = worst;
+        }
+
+        let quantized = ModelConfig::open(&out).unwrap();
+        let quantization = quantized.quantization.clone().unwrap();
+        assert_eq!((quantization.bits, quantization.ternary), (levels.code_bits(), levels == Levels::Ternary));
+        let checkpoint = Checkpoint::open(&out).unwrap();
+        let mut dense = tensors(&config());
+        for (name, m, k) in (0..2).flat_map(|layer| config().block_projections(layer)) {
+            let weights = gptq::unpack(&checkpoint, &name, &quantization).unwrap().dequantize();
+            dense.insert(format!("{name}.weight"), TensorData::from_f32(&[m, k], &weights));
+        }
+        let dequantized = dir.path().join("dequantized");
+        write(&dequantized, &config(), &dense);
+        let expected = logits(&Model::open(&dequantized, &LoadOptions::default()).unwrap());
+        let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+        for level in Level::available() {
+            let options = LoadOptions { backend: Backend::Exact(level) };
+            let error = rel_l2(&logits(&Model::open(&out, &options).unwrap()), &expected);
+            // Twenty layers, each with a table error of about 0.6 % of its output.
+            assert!(error < 0.04, "{levels:?} on {level}: {error}");
+        }
+        let again = quantize_folder(&out, &dir.path().join("again"), &QuantizeOptions { levels, group: 32 }, &control);
+        assert!(matches!(again, Err(ModelError::AlreadyQuantized)));
+    }
+}
+
+#[test]
+fn damaged_folders_are_named_with_file_tensor_and_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = tensors(&config());
+    let check = |tensors: &BTreeMap<String, TensorData>, variant: &str, parts: &[&str]| {
+        write(dir.path(), &config(), tensors);
+        let error = Model::open(dir.path(), &LoadOptions::default()).expect_err("the folder is damaged");
+        let text = error.to_string();
+        assert_eq!(error.variant(), variant, "{text}");
+        assert!(parts.iter().all(|part| text.contains(part)) && error.is_bad_input(), "{text}");
+    };
+    let mut missing = sound.clone();
+    missing.remove("model.norm.weight");
+    missing.remove("model.layers.1.mlp.up_proj.weight");
+    let both = ["2 tensors", "model.norm.weight", "model.layers.1.mlp.up_proj.weight"];
+    check(&missing, "MissingTensors", &both);
+
+    let mut shape = sound.clone();
+    let q_proj = "model.layers.0.self_attn.q_proj.weight";
+    shape.insert(q_proj.into(), TensorData::from_f32(&[64, 32], &[0.0; 64 * 32]));
+    check(&shape, "Shape", &["model.safetensors", q_proj, "[64, 32]", "[64, 64]"]);
+
+    let mut dtype = sound.clone();
+    dtype.insert(q_proj.into(), TensorData::from_i32(&[64, 64], &[0; 64 * 64]));
+    check(&dtype, "WrongDType", &[q_proj, "I32"]);
+
+    write(dir.path(), &config(), &sound);
+    let file = dir.path().join("model.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    let error = Model::open(dir.path(), &LoadOptions::default()).unwrap_err();
+    assert_eq!(error.variant(), "OutOfBounds", "{error}");
+}
