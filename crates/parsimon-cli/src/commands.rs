@@ -1,6 +1,10 @@
 //! The commands, one file each.
 
+mod eval;
+mod generate;
+mod inspect;
 mod isa;
+mod quantize;
 
 use clap::Subcommand;
 
@@ -8,13 +12,27 @@ use crate::context::Context;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Quantize(quantize::Quantize),
+    Generate(generate::Generate),
+    Eval(eval::Eval),
+    Inspect(inspect::Inspect),
     Isa(isa::Isa),
 }
 
 impl Command {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self {
+            Command::Quantize(args) => args.run(cx),
+            Command::Generate(args) => args.run(cx),
+            Command::Eval(args) => args.run(cx),
+            Command::Inspect(args) => args.run(cx),
             Command::Isa(args) => args.run(cx),
         }
     }
+}
+
+/// Token ids as arguments write them: `1,2,3`.
+fn parse_tokens(text: &str) -> Result<Vec<u32>, String> {
+    let id = |part: &str| part.trim().parse().map_err(|_| format!("`{part}` is not a token id"));
+    text.split(',').filter(|part| !part.trim().is_empty()).map(id).collect()
 }

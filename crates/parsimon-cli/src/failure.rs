@@ -62,7 +62,11 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
         parsimon::tensor::quant::QuantError,
         parsimon::tensor::quant::gptq::GptqError,
         parsimon::attn::AttnError,
+        parsimon::lut::PackError,
         parsimon::model::ConfigError,
+        parsimon::model::ModelError,
+        parsimon::model::SamplerError,
+        parsimon::model::TokenizerError,
     )
 }
 
@@ -84,7 +88,8 @@ impl Failure {
                 status: if known.is_bad_input() { BAD_INPUT } else { OTHER },
             };
         }
-        let (variant, status) = if error.is::<Cancelled>() {
+        let cancelled = error.chain().any(|cause| cause.is::<Cancelled>());
+        let (variant, status) = if cancelled {
             ("Cancelled", OTHER)
         } else if error.is::<parsimon::simd::UnknownLevel>() {
             ("UnknownLevel", BAD_INPUT)
