@@ -1,14 +1,17 @@
 //! Round-to-nearest: the simplest quantizer, and the baseline of every other.
 //!
-//! Each group of `group` consecutive inputs of a row is quantized alone. With `lo = min(0, min w)` and `hi = max(0, max w)`:
+//! Each group of `group` consecutive inputs of a row is quantized alone:
 //!
 //! ```text
-//! s  = f16((hi - lo) / (2^b - 1))      zp = round(-lo / s)      q = clamp(round(w / s) + zp, 0, 2^b - 1)
+//! q = clamp(round(w / s) + zp, 0, 2^b - 1)        w' = (q - zp) s
 //! ```
 //!
-//! so that zero is always representable exactly. The scale is rounded to f16, the precision of the file, *before* the codes are
-//! chosen. Ternary weights `t * s`, `t in {-1, 0, 1}`, start from BitNet b1.58's `s = mean |w|` (PAPER(bitnet-b1.58 §2)) and alternate
-//! nearest codes with the least-squares scale until the codes stay.
+//! `s` and the integer `zp` are the ones with the least squared error among ranges that are the group's own range, widened to hold zero and then
+//! shrunk in steps of 1/32 down to a quarter: few levels are better spent on the many small weights than on the largest one. Zero is always
+//! exact. The scale is rounded to f16, the precision of the file, *before* the codes are chosen.
+//!
+//! Ternary weights `t * s`, `t in {-1, 0, 1}`, start from BitNet b1.58's `s = mean |w|` (PAPER(bitnet-b1.58 §2)) and alternate nearest codes with
+//! the least-squares scale until the codes stay.
 
 use half::f16;
 
@@ -89,20 +92,37 @@ fn stored(scale: f32) -> f32 {
     f16::from_f32(scale.min(f16::MAX.to_f32())).to_f32()
 }
 
+/// Tries shrunk ranges and both neighbouring zero points, and keeps the least squared error.
 fn uniform_group(w: &[f32], q: &mut [u8], bits: u8) -> (f32, u16) {
+    const SHRINK_STEPS: u8 = 32;
     let lo = w.iter().copied().fold(0.0, f32::min);
     let hi = w.iter().copied().fold(0.0, f32::max);
     let code_max = f32::from(u8::MAX >> (8 - bits));
-    let scale = stored((hi - lo) / code_max);
-    if scale == 0.0 {
-        q.fill(0);
-        return (0.0, 0);
+    let (mut best, mut least) = ((0.0, 0.0), f32::INFINITY);
+    for step in (SHRINK_STEPS / 4..=SHRINK_STEPS).rev() {
+        let shrink = f32::from(step) / f32::from(SHRINK_STEPS);
+        let scale = stored(shrink * (hi - lo) / code_max);
+        if scale == 0.0 {
+            continue;
+        }
+        let middle = (-lo * shrink / scale).clamp(0.0, code_max);
+        for zero_point in [middle.floor(), middle.ceil()] {
+            let error = |&w: &f32| (w - (code(w, scale, zero_point, code_max) - zero_point) * scale).powi(2);
+            let error: f32 = w.iter().map(error).sum();
+            if error < least {
+                (best, least) = ((scale, zero_point), error);
+            }
+        }
     }
-    let zero_point = (-lo / scale).round().clamp(0.0, code_max);
+    let (scale, zero_point) = best;
     for (&w, q) in w.iter().zip(q) {
-        *q = ((w / scale).round() + zero_point).clamp(0.0, code_max) as u8;
+        *q = if scale == 0.0 { 0 } else { code(w, scale, zero_point, code_max) as u8 };
     }
     (scale, zero_point as u16)
+}
+
+fn code(w: f32, scale: f32, zero_point: f32, code_max: f32) -> f32 {
+    ((w / scale).round() + zero_point).clamp(0.0, code_max)
 }
 
 fn ternary_group(w: &[f32], q: &mut [u8]) -> f32 {

@@ -13,9 +13,10 @@ fn the_error_falls_with_bits_and_ternary_is_worst() {
     let w: Vec<f32> = (0..32 * 128).map(|_| rng.next_normal() as f32).collect();
     let levels = [Levels::Ternary, Levels::Bits(2), Levels::Bits(3), Levels::Bits(4), Levels::Bits(8)];
     let errors = levels.map(|levels| error_of(&quantize(&w, 32, 128, levels, 64).unwrap(), &w));
-    // Uniform codes over the whole range waste levels on a Gaussian: at 2 bits least-squares ternary is even better.
-    assert!(errors[1] > errors[2] && errors[2] > errors[3] && errors[3] > errors[4], "{errors:?}");
-    assert!(errors[0] < 0.25, "least-squares ternary of a Gaussian loses 19 % of the energy: {errors:?}");
+    assert!(errors.is_sorted_by(|a, b| a > b), "{errors:?}");
+    // The least squared errors of a Gaussian source: .190 for the best three levels, .119 for four uniform ones, .0115 for sixteen. Groups of
+    // 64 fit their own extremes a little better, zero points on the grid a little worse.
+    assert!(errors[0] < 0.21 && errors[1] < 0.14 && errors[3] < 0.0115, "{errors:?}");
 }
 
 #[test]
@@ -38,20 +39,23 @@ fn bad_weights_are_refused() {
 }
 
 proptest! {
-    /// Nothing is further from its weight than half a step, plus the step's own rounding to f16 (2^-11) over the range.
+    /// The chosen codes are no worse than those of the whole range, whose error is at most half a step a weight.
     #[test]
-    fn every_weight_is_within_half_a_step(
+    fn the_error_is_at_most_that_of_the_whole_range(
         w in prop::collection::vec(-4.0f32..4.0, 1..200),
         bits in 1u8..=8,
         group in 1usize..70,
     ) {
         let q = quantize(&w, 1, w.len(), Levels::Bits(bits), group).unwrap();
         q.validate().unwrap();
-        for (c, (a, b)) in q.dequantize().iter().zip(&w).enumerate() {
-            let step = q.scales[c / group];
-            let range = step * ((1 << bits) - 1) as f32;
-            // A zero point that is rounded shifts the whole grid by up to half a step, so an end may be a full step off.
-            prop_assert!((a - b).abs() <= step + range / 1024.0 + 1e-6, "{a} for {b}, step {step}");
+        for (w, quantized) in w.chunks(group).zip(q.dequantize().chunks(group)) {
+            let lo = w.iter().copied().fold(0.0, f32::min);
+            let hi = w.iter().copied().fold(0.0, f32::max);
+            // The zero point is a whole code, so an end of the range may be a full step off; f16 scales are off by 2^-11.
+            let step = (hi - lo) / ((1u32 << bits) - 1) as f32;
+            let bound = w.len() as f32 * (step * 1.001 + (hi - lo) / 1000.0 + 1e-6).powi(2);
+            let error: f32 = w.iter().zip(quantized).map(|(a, b)| (a - b).powi(2)).sum();
+            prop_assert!(error <= bound, "{error} > {bound}");
         }
     }
 }
