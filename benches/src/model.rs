@@ -1,0 +1,131 @@
+//! Decoding with a whole model, `f32` beside every width, on a random model of the demo's size.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+use parsimon_core::io::{TensorData, write_json, write_safetensors};
+use parsimon_core::quant::rtn::Levels;
+use parsimon_core::{CancelFlag, Control, NoProgress, SplitMix64};
+use parsimon_model::{LoadOptions, Model, ModelConfig, QuantizeOptions, quantize_folder};
+use parsimon_simd::Level;
+use serde_json::json;
+
+use crate::Effort;
+use crate::measure::{Times, time};
+use crate::probe::read_bandwidth;
+use crate::record::{Record, Sink};
+
+const VOCAB: usize = 8192;
+
+/// Positions in the cache while a token is decoded.
+const CONTEXT: usize = 64;
+
+/// Distance of low-bit logits from `f32` logits of the same model that still counts as the same computation, by code bits: quantization
+/// of random weights loses this much.
+const LOGIT_DISTANCE_MAX: [(Levels, f64); 4] =
+    [(Levels::Bits(4), 0.4), (Levels::Bits(3), 0.8), (Levels::Bits(2), 1.3), (Levels::Ternary, 1.4)];
+
+pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
+    let config = ModelConfig::sigma_tiny(if effort == Effort::Smoke { 512 } else { VOCAB });
+    let dir = tempfile::tempdir()?;
+    let source = dir.path().join("f32");
+    write_random(&source, &config)?;
+    let threads = rayon::current_num_threads();
+    let budget = Duration::from_millis(if effort == Effort::Smoke { 50 } else { 1000 });
+    for threads in if threads > 1 { vec![1, threads] } else { vec![1] } {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        pool.install(|| decode(&source, dir.path(), threads, budget, sink))?;
+    }
+    Ok(())
+}
+
+fn decode(source: &Path, dir: &Path, threads: usize, budget: Duration, sink: &mut Sink) -> anyhow::Result<()> {
+    let case = "decode sigma-tiny";
+    let model = Model::open(source, &LoadOptions::default())?;
+    let (dense, expected) = measure(&model, budget)?;
+    let mut push = |variant: &str, model: &Model, times: Times| {
+        let limit = read_bandwidth(model.bytes_per_token()) / model.bytes_per_token() as f64;
+        sink.push(Record {
+            area: "model",
+            case: case.into(),
+            variant: variant.into(),
+            params: BTreeMap::from([
+                ("context", json!(CONTEXT)),
+                ("parameters", json!(model.config().parameter_count())),
+            ]),
+            isa: Level::best().name(),
+            threads,
+            metric: "decode",
+            unit: "tokens/s",
+            median: 1.0 / times.median,
+            min: 1.0 / times.max,
+            max: 1.0 / times.min,
+            runs: times.runs,
+            limit: Some(limit),
+            pct_of_limit: Some(100.0 / times.median / limit),
+            baseline: Some("f32".into()),
+            ratio_to_baseline: Some(dense.median / times.median),
+            checked: true,
+        });
+    };
+    push("f32", &model, dense);
+    let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+    for (levels, distance_max) in LOGIT_DISTANCE_MAX {
+        let variant = match levels {
+            Levels::Bits(bits) => format!("{bits}bit"),
+            Levels::Ternary => "ternary".to_owned(),
+        };
+        let folder = dir.join(&variant);
+        if !folder.exists() {
+            quantize_folder(source, &folder, &QuantizeOptions { levels, group: 64 }, &control)?;
+        }
+        let model = Model::open(&folder, &LoadOptions::default())?;
+        let (times, logits) = measure(&model, budget)?;
+        let error: f64 = logits.iter().zip(&expected).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let energy: f64 = expected.iter().map(|&b| f64::from(b).powi(2)).sum();
+        let distance = (error / energy).sqrt();
+        ensure!(distance <= distance_max, "{case} {variant}: logits are {distance} away from f32");
+        push(&variant, &model, times);
+    }
+    Ok(())
+}
+
+/// Times of one decoding step at a fixed context, and its logits.
+fn measure(model: &Model, budget: Duration) -> anyhow::Result<(Times, Vec<f32>)> {
+    let prompt: Vec<u32> = (0..CONTEXT as u32).map(|i| i * 7 % model.config().vocab_size as u32).collect();
+    let mut state = model.new_state();
+    model.last_logits(&prompt, &mut state)?;
+    let mut logits = Ok(Vec::new());
+    let times = time(budget, |_| {
+        state.truncate(CONTEXT);
+        logits = model.last_logits(&[1], &mut state);
+    });
+    Ok((times, logits?))
+}
+
+fn write_random(folder: &Path, config: &ModelConfig) -> anyhow::Result<()> {
+    let mut rng = SplitMix64::new(3);
+    let mut random = |shape: &[usize], scale: f64| {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| (rng.next_normal() * scale) as f32).collect();
+        TensorData::from_f32(shape, &values)
+    };
+    let hidden = config.hidden_size;
+    let ones = || TensorData::from_f32(&[hidden], &vec![1.0; hidden]);
+    let mut tensors = BTreeMap::from([
+        ("model.embed_tokens.weight".to_owned(), random(&[config.vocab_size, hidden], 1.0)),
+        ("model.norm.weight".to_owned(), ones()),
+    ]);
+    for layer in 0..config.num_layers {
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            tensors.insert(format!("model.layers.{layer}.{norm}.weight"), ones());
+        }
+        for (name, m, k) in config.block_projections(layer) {
+            tensors.insert(format!("{name}.weight"), random(&[m, k], (k as f64).powf(-0.5)));
+        }
+    }
+    write_json(&folder.join("config.json"), &config.to_json())?;
+    write_safetensors(&folder.join("model.safetensors"), &tensors, None)?;
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The record of a measurement, and where records go.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// One measurement; the field names are the contract of docs/ARCHITECTURE.md.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Record {
+    pub(crate) area: &'static str,
+    pub(crate) case: String,
+    pub(crate) variant: String,
+    pub(crate) params: BTreeMap<&'static str, serde_json::Value>,
+    pub(crate) isa: &'static str,
+    pub(crate) threads: usize,
+    pub(crate) metric: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) runs: usize,
+    /// The physical bound in the same unit, from a probe in the same run.
+    pub(crate) limit: Option<f64>,
+    pub(crate) pct_of_limit: Option<f64>,
+    /// The variant that the ratio compares with.
+    pub(crate) baseline: Option<String>,
+    /// How many times faster than the baseline.
+    pub(crate) ratio_to_baseline: Option<f64>,
+    /// The result was compared with the reference before timing; a failed comparison ends the run.
+    pub(crate) checked: bool,
+}
+
+/// Prints records as they come and keeps them.
+pub(crate) struct Sink {
+    filter: Option<String>,
+    records: Vec<Record>,
+}
+
+impl Sink {
+    pub(crate) fn new(filter: Option<String>) -> Self {
+        println!(
+            "{:<7} {:<24} {:<16} {:>3} {:>12} {:>12} {:<9} {:>7} {:>9}",
+            "area", "case", "variant", "thr", "median", "min", "unit", "limit", "ratio"
+        );
+        Sink { filter, records: Vec::new() }
+    }
+
+    /// Whether a case is asked for.
+    pub(crate) fn wants(&self, case: &str, variant: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| case.contains(filter) || variant.contains(filter))
+    }
+
+    pub(crate) fn push(&mut self, record: Record) {
+        let percent = record.pct_of_limit.map_or_else(|| "-".into(), |p| format!("{p:.0} %"));
+        let ratio = record.ratio_to_baseline.map_or_else(|| "-".into(), |r| format!("{r:.2}x"));
+        println!(
+            "{:<7} {:<24} {:<16} {:>3} {:>12.3} {:>12.3} {:<9} {percent:>7} {ratio:>9}",
+            record.area, record.case, record.variant, record.threads, record.median, record.min, record.unit
+        );
+        self.records.push(record);
+    }
+
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+}
