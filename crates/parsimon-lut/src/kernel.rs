@@ -5,6 +5,7 @@
 //! | [`Kernel::Scalar`] | `scalar` | 32 | indexed load | i32 | 1-4 | 16, 32j, row |
 //! | [`Kernel::Avx2`] | `avx2`, `avx512`, `avx512vnni` | 32 | `vpshufb` of one table | i16 by `vpmaddubsw`, flushed every 64 columns | 1-4 | 16, 32j, row |
 //! | [`Kernel::Avx512Vbmi`] | `avx512vbmi`, `avx512bf16` | 64 | `vpermb` over four tables | i32 by `vpdpbusd` | 1-4 | 16, 32j, row |
+//! | tables | `avx512` and above; else portable | | `f32` sums, rounded to bytes | | | |
 //! | NEON | | | not built yet: runs `Scalar` | | | |
 //!
 //! # Layouts
@@ -33,6 +34,9 @@ mod avx512;
 #[allow(unsafe_code)]
 mod dense;
 mod scalar;
+#[allow(unsafe_code)]
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod table;
 
 pub(crate) use dense::gemm_into;
 use parsimon_simd::Level;

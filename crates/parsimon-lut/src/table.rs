@@ -36,14 +36,54 @@ pub fn quantize_table(x: &[f32], ags: usize, tables: &mut [i8], scales: &mut [f3
     assert!(ags > 0 && ags.is_multiple_of(LOOKUP) && x.len().is_multiple_of(LOOKUP), "k and ags are multiples of 4");
     assert_eq!(tables.len(), x.len() / LOOKUP * ENTRIES, "tables must hold [k / 4][16]");
     assert_eq!(scales.len(), x.len().div_ceil(ags), "scales must hold one per ags inputs");
-    vectorize(Level::best(), Build { x, ags, tables, scales });
+    for ((x, tables), scale) in x.chunks(ags).zip(tables.chunks_mut(ags / LOOKUP * ENTRIES)).zip(scales) {
+        let max = build_group(x, tables);
+        *scale = max / ENTRY_MAX;
+    }
+}
+
+/// Builds the tables of one activation group and returns the largest entry before quantization.
+#[cfg(target_arch = "x86_64")]
+fn build_group(x: &[f32], tables: &mut [i8]) -> f32 {
+    use crate::kernel::table::{BLOCK, build_block, largest_entry};
+    let Some(token) = parsimon_simd::Avx512::try_new() else { return build_group_portable(x, tables) };
+    let (blocks, rest) = x.as_chunks::<BLOCK>();
+    let max = blocks.iter().map(|block| largest_entry(token, block)).fold(portable_largest_entry(rest), f32::max);
+    let inv = inverse(max);
+    let (done, rest_tables) = tables.split_at_mut(blocks.len() * (BLOCK / LOOKUP) * ENTRIES);
+    let (entries, _) = bytemuck::cast_slice_mut::<i8, u8>(done).as_chunks_mut::<ENTRIES>();
+    for (x, tables) in blocks.iter().zip(entries.as_chunks_mut::<{ BLOCK / LOOKUP }>().0) {
+        build_block(token, x, inv, tables);
+    }
+    vectorize(Level::best(), Build { x: rest, inv, tables: rest_tables });
+    max
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn build_group(x: &[f32], tables: &mut [i8]) -> f32 {
+    build_group_portable(x, tables)
+}
+
+fn build_group_portable(x: &[f32], tables: &mut [i8]) -> f32 {
+    let max = portable_largest_entry(x);
+    vectorize(Level::best(), Build { x, inv: inverse(max), tables });
+    max
+}
+
+/// `max_j ((|a4j| + |a4j+1|) + (|a4j+2| + |a4j+3|))`.
+fn portable_largest_entry(x: &[f32]) -> f32 {
+    let sums = x.as_chunks::<LOOKUP>().0.iter().map(|a| (a[0].abs() + a[1].abs()) + (a[2].abs() + a[3].abs()));
+    sums.fold(0.0, f32::max)
+}
+
+fn inverse(max: f32) -> f32 {
+    if max == 0.0 { 0.0 } else { ENTRY_MAX / max }
 }
 
 struct Build<'a> {
     x: &'a [f32],
-    ags: usize,
+    inv: f32,
     tables: &'a mut [i8],
-    scales: &'a mut [f32],
 }
 
 impl Vectorize for Build<'_> {
@@ -51,23 +91,11 @@ impl Vectorize for Build<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let groups = self.x.chunks(self.ags).zip(self.tables.chunks_mut(self.ags / LOOKUP * ENTRIES));
-        for ((x, tables), scale) in groups.zip(self.scales) {
-            *scale = build_group(x, tables);
+        let (entries, _) = self.tables.as_chunks_mut::<ENTRIES>();
+        for (a, entry) in self.x.as_chunks::<LOOKUP>().0.iter().zip(entries) {
+            *entry = build_entry(a.map(|a| a * self.inv));
         }
     }
-}
-
-#[inline(always)]
-fn build_group(x: &[f32], tables: &mut [i8]) -> f32 {
-    let (quads, _) = x.as_chunks::<LOOKUP>();
-    let (entries, _) = tables.as_chunks_mut::<ENTRIES>();
-    let max = quads.iter().fold(0.0f32, |max, a| max.max((a[0].abs() + a[1].abs()) + (a[2].abs() + a[3].abs())));
-    let inv = if max == 0.0 { 0.0 } else { ENTRY_MAX / max };
-    for (a, entry) in quads.iter().zip(entries) {
-        *entry = build_entry(a.map(|a| a * inv));
-    }
-    max / ENTRY_MAX
 }
 
 #[inline(always)]

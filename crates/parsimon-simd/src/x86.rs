@@ -61,6 +61,14 @@ pub fn store_f32x8(dst: &mut [f32; 8], value: __m256) {
     unsafe { _mm256_storeu_ps(dst.as_mut_ptr(), value) }
 }
 
+/// Stores 16 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store_128(dst: &mut [u8; 16], value: __m128i) {
+    // SAFETY: `dst` is 16 writable bytes; the instruction accepts any alignment.
+    unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), value) }
+}
+
 /// Stores 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -30,6 +30,21 @@ fn a_zero_group_has_scale_zero() {
     assert!(table[16..].iter().all(|&entry| entry == 0));
 }
 
+/// Whatever body runs here gives the bytes and scales of the portable one.
+#[test]
+fn all_bodies_give_the_same_bytes() {
+    let mut rng = parsimon_core::SplitMix64::new(8);
+    for (len, ags) in [(4, 64), (60, 64), (64, 64), (100, 64), (128, 32), (260, 128), (512, 256)] {
+        let x: Vec<f32> = (0..len).map(|_| rng.next_normal() as f32).collect();
+        let (tables, scales) = build(&x, ags);
+        let mut expected = vec![0; tables.len()];
+        for (i, (x, tables)) in x.chunks(ags).zip(expected.chunks_mut(ags / LOOKUP * ENTRIES)).enumerate() {
+            assert_eq!(scales[i], build_group_portable(x, tables) / ENTRY_MAX);
+        }
+        assert!(tables == expected, "{len} activations in groups of {ags}");
+    }
+}
+
 proptest! {
     #[test]
     fn entries_are_mirrored_and_near_the_sums(quads in prop::collection::vec(prop::array::uniform4(-8.0f32..8.0), 1..40)) {
