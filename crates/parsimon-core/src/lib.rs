@@ -34,6 +34,7 @@
 //! # Features
 //!
 //! None; everything here is small.
+#![deny(unsafe_code)]
 
 mod diagnose;
 mod dtype;

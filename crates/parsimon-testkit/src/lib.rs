@@ -4,6 +4,7 @@
 //! goes through [`golden`], which says plainly what it skips when the folder is absent and counts what ran: with
 //! `PARSIMON_GOLDEN_LOG=FILE` every call adds a line `crate<TAB>place<TAB>cases<TAB>skipped` to FILE, and `cargo xtask ci` prints the
 //! sums.
+#![forbid(unsafe_code)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

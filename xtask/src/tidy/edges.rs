@@ -163,17 +163,16 @@ pub(super) fn pulls(packages: &[Value]) -> Result<BTreeMap<String, usize>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let count_all =
         |names: &[&str]| names.iter().map(|name| Ok((name.to_string(), pulled_by(name)?))).collect::<Vec<_>>();
-    let counts = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let chunks = names.chunks(names.len().div_ceil(workers).max(1));
         let running: Vec<_> = chunks.map(|chunk| scope.spawn(|| count_all(chunk))).collect();
         running.into_iter().flat_map(|worker| worker.join().expect("counting does not panic")).collect::<Result<_>>()
-    });
-    counts
+    })
 }
 
 fn pulled_by(name: &str) -> Result<usize> {
     let mut command = workspace::cargo();
-    command.args(["tree", "--offline", "--quiet", "-p", name, "-e", "normal", "--prefix", "none", "--format", "{p}"]);
+    command.args(["tree", "--quiet", "-p", name, "-e", "normal", "--prefix", "none", "--format", "{p}"]);
     let tree = workspace::output_of(&mut command)?;
     let packages: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
     Ok(packages.len())
