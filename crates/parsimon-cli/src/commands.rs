@@ -5,6 +5,7 @@ mod generate;
 mod inspect;
 mod isa;
 mod quantize;
+mod report;
 
 use clap::Subcommand;
 
@@ -17,6 +18,7 @@ pub(crate) enum Command {
     Eval(eval::Eval),
     Inspect(inspect::Inspect),
     Isa(isa::Isa),
+    Report(report::Report),
 }
 
 impl Command {
@@ -27,6 +29,7 @@ impl Command {
             Command::Eval(args) => args.run(cx),
             Command::Inspect(args) => args.run(cx),
             Command::Isa(args) => args.run(cx),
+            Command::Report(args) => args.run(cx),
         }
     }
 }

@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod failure;
 mod progress;
+mod report;
 
 use std::process::ExitCode;
 

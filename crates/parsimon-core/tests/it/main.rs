@@ -1,4 +1,5 @@
 //! Golden files of the formats that this crate reads.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
 use std::path::Path;
 
