@@ -88,6 +88,7 @@ const RULES: &[Rule] = &[
     Rule { name: "names", reason: "a helper lives with the noun it serves", check: shape::names },
     Rule { name: "module-docs", reason: "a reader learns first what a file is for", check: shape::module_docs },
     Rule { name: "papers", reason: "every constant of a paper can be traced to its page", check: papers::resolve },
+    Rule { name: "claims", reason: "a claim leads to code and to a test", check: papers::names_exist },
     Rule { name: "unfinished", reason: "what is on main is finished, and every test runs", check: calls::unfinished },
     Rule { name: "printing", reason: "libraries return data, programs print it", check: calls::printing },
     Rule {

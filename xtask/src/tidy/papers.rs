@@ -1,4 +1,7 @@
-//! Paper tags in the code resolve to a page of docs/papers that mentions the same place.
+//! Paper tags in the code resolve to a page of docs/papers that mentions the same place, and the tables of those pages name symbols and
+//! tests that exist.
+
+use std::collections::BTreeSet;
 
 use super::{Finding, Repo};
 
@@ -20,6 +23,31 @@ pub(super) fn resolve(repo: &Repo) -> Vec<Finding> {
                     },
                 };
                 findings.extend(problem.map(|problem| Finding::new(&source.path, number + 1, problem)));
+            }
+        }
+    }
+    findings
+}
+
+/// Every symbol and test that a table of claims names is a word of the code.
+pub(super) fn names_exist(repo: &Repo) -> Vec<Finding> {
+    let mut words = BTreeSet::new();
+    for source in repo.sources.iter().filter(|source| source.path.starts_with("crates/")) {
+        words.insert(source.package_dir().trim_start_matches("crates/").replace('-', "_"));
+        source.words(|word| {
+            words.insert(word.ident.to_string());
+        });
+    }
+    let mut findings = Vec::new();
+    for (page, text) in &repo.papers {
+        for (number, line) in text.lines().enumerate() {
+            // claim, symbol, test, bench, status
+            let [_, _, symbol, test, _, _, _] = line.split('|').collect::<Vec<_>>()[..] else { continue };
+            let quoted = [symbol, test].into_iter().flat_map(|cell| cell.split('`').skip(1).step_by(2));
+            let names = quoted.filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':'));
+            for part in names.flat_map(|name| name.split("::")).filter(|part| !words.contains(*part)) {
+                let message = format!("the table names `{part}`, which the code does not have");
+                findings.push(Finding::new(&format!("docs/papers/{page}.md"), number + 1, message));
             }
         }
     }

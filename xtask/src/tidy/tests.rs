@@ -109,6 +109,20 @@ fn paper_tags() {
 }
 
 #[test]
+fn claims_name_what_exists() {
+    let mut repo = repo(&[(LIB, "/// Ghost\npub struct HeadMap;\nfn heads_are_mapped() {}")]);
+    let mut check = |row: &str, findings: usize| {
+        repo.papers =
+            BTreeMap::from([("sigma".to_owned(), format!("| claim | symbol | test | bench | status |\n{row}"))]);
+        assert_eq!((rule("claims").check)(&repo).len(), findings, "{row}");
+    };
+    check("| x | `parsimon_attn::HeadMap` | `heads_are_mapped` | | done |", 0);
+    check("| x | `parsimon_attn::Ghost` | `heads_are_mapped` | | done |", 1);
+    check("| x | `HeadMap`, `Other` | `a_ghost` | `lut` | done |", 2);
+    check("| `x` | | `parsimon eval` | | no |", 0);
+}
+
+#[test]
 fn unfinished_work() {
     check("unfinished", LIB, concat!("// TO", "DO: later"), &[1]);
     check("unfinished", LIB, concat!("// FIX", "ME"), &[1]);

@@ -186,19 +186,24 @@ fn table(models: &[Model]) -> String {
 
 /// What each model wrote.
 pub(super) fn samples(models: &[Model]) -> String {
-    let texts: Vec<(&str, &Generation)> =
-        models.iter().filter_map(|model| Some((model.name.as_str(), model.generation.as_ref()?))).collect();
+    let texts: Vec<(&str, &str, &str)> = models
+        .iter()
+        .filter_map(|model| {
+            let Generation { text, prompt, .. } = model.generation.as_ref()?;
+            Some((model.name.as_str(), prompt.as_deref().unwrap_or_default(), text.as_deref()?))
+        })
+        .collect();
     if texts.is_empty() {
         return String::new();
     }
     let mut html = String::from("<section id=\"samples\"><h2>Samples</h2>\n");
-    for (name, generation) in texts {
+    for (name, prompt, text) in texts {
         // Some commands return the text with its prompt, some without.
-        let text = generation.text.strip_prefix(&generation.prompt).unwrap_or(&generation.text);
+        let text = text.strip_prefix(prompt).unwrap_or(text);
         html.push_str(&format!(
             "<article><h3>{}</h3><blockquote><b>{}</b>{}</blockquote></article>\n",
             escape(name),
-            escape(&generation.prompt),
+            escape(prompt),
             escape(text)
         ));
     }

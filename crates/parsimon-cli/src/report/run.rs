@@ -134,9 +134,11 @@ pub(super) struct Evaluation {
 /// `generate/<model>.json`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Generation {
-    pub(super) text: String,
+    /// Null where the model has no tokenizer.
     #[serde(default)]
-    pub(super) prompt: String,
+    pub(super) text: Option<String>,
+    #[serde(default)]
+    pub(super) prompt: Option<String>,
     #[serde(default)]
     pub(super) tokens_per_s: Option<f64>,
     #[serde(default)]
