@@ -5,7 +5,8 @@
 /// Relative error below 1.2e-7 up to 127.5 (1e-5 in the half octave before infinity). Exactly 0 below -126, where normal numbers end; infinite from 128 on; NaN stays NaN.
 #[inline(always)]
 pub fn exp2<const FMA: bool>(x: f32) -> f32 {
-    const C: [f32; 7] = [1.0, 0.693_147_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993, 0.000_153_458_12];
+    const C: [f32; 7] =
+        [1.0, std::f32::consts::LN_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993, 0.000_153_458_12];
     // A comparison, not `max`: a NaN must stay one.
     let inside = if x < -126.0 { -126.0 } else { x };
     let n = inside.round_ties_even().min(127.0);

@@ -3,6 +3,8 @@
 //! Each is a safe `#[target_feature]` function: calling it from a function with the same features is safe, and the array type
 //! proves that the bytes are there. Alignment is never assumed.
 
+#![allow(clippy::missing_safety_doc, reason = "clippy takes safe functions with target features for unsafe ones")]
+
 use std::arch::x86_64::*;
 
 /// Loads 64 bytes.
