@@ -1,6 +1,6 @@
 //! The report of a run: one HTML page that needs nothing else, drawn from the data that the commands left in the run folder.
 //!
-//! [`Run::read`] collects the data, [`page`] draws it; both know nothing of the command line. Plots are SVG text in this page, so that
+//! [`Run::read`] collects the data, [`page()`] draws it; both know nothing of the command line. Plots are SVG text in this page, so that
 //! one style sheet serves light and dark.
 
 mod corpus;
