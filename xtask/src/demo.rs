@@ -122,8 +122,10 @@ pub(crate) fn run(args: &Args, build: Build) -> Result<()> {
     runner.json("report", &["report", "--run", &runner.path(""), "--out", &report], None)?;
     println!("\n{}", runner.table());
     println!("{}", summary::table(runner.out(), VARIANTS)?);
-    if !about["comparable"].as_bool().unwrap_or(false) {
-        println!("The quality of this run is not comparable: it is {}.", input.described());
+    if args.smoke {
+        println!("This was a smoke run on a small selection with few training steps: its quality is not comparable.");
+    } else if !input.is_comparable() {
+        println!("The quality of this run is not comparable: its input was {}.", input.described());
     }
     println!("report: {report}");
     Ok(())
