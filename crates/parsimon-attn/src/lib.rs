@@ -21,7 +21,7 @@
 //! - [`HeadMap`]: which key and value head a query head reads, DiffQKV (`n_k != n_v`) included.
 //! - [`Attention`]: softmax attention of `q [t_q, n_q, d_qk]` over keys and values, prefill and decode alike.
 //! - [`KvCache`]: growable storage by head; [`KvView`] is what [`Attention`] reads, from a cache or from plain rows.
-//! - [`reference`]: the definition in `f64`.
+//! - [`mod@reference`]: the definition in `f64`.
 //!
 //! # When to use it
 //!

@@ -27,7 +27,7 @@
 //! - [`PreparedActivations`]: the lookup tables of `n` activation vectors. Matrices that read the same activations share it.
 //! - [`DenseMatrix`]: `f32` weights behind the same shape of call, the baseline of every comparison and the runtime of layers that
 //!   stay in floats.
-//! - [`reference`]: the same mathematics in `f64`, written to be obviously right.
+//! - [`mod@reference`]: the same mathematics in `f64`, written to be obviously right.
 //!
 //! # When to use it
 //!

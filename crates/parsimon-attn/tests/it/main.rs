@@ -1,4 +1,5 @@
 //! Golden attention cases (float64, made by an independent program).
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
 use std::path::Path;
 

@@ -69,9 +69,10 @@ fn body<const B: usize>(geometry: &Geometry, tile: Tile<'_>, act: Lookup<'_>, ou
 fn lookup_pair<const B: usize>(planes: &[[u8; ROWS]], tables: &[[u8; ENTRIES]], acc: &mut [__m256i; 2]) {
     let low_nibbles = _mm256_set1_epi8(0x0f);
     let (low, high) = (broadcast_128(&tables[0]), broadcast_128(&tables[1]));
-    for p in 0..B {
+    // The plane count is a constant, so that the loop unrolls.
+    for (p, plane) in planes.iter().take(B).enumerate() {
         let weight = _mm256_set1_epi8(1 << p);
-        let bytes = load_256(&planes[p]);
+        let bytes = load_256(plane);
         let u = _mm256_shuffle_epi8(low, _mm256_and_si256(bytes, low_nibbles));
         let v = _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low_nibbles));
         acc[0] = _mm256_add_epi16(acc[0], _mm256_maddubs_epi16(weight, _mm256_unpacklo_epi8(u, v)));

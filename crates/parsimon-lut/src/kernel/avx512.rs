@@ -60,9 +60,8 @@ fn body<const B: usize>(geometry: &Geometry, tile: Tile<'_>, act: Lookup<'_>, ou
                 columns.add_next(&mut acc);
             }
             let scale = _mm512_set1_ps(act.scales[k0 / geometry.ags]);
-            for rb in 0..BLOCKS {
-                let integers = _mm512_cvtepi32_ps(_mm512_add_epi32(acc.first[rb], acc.second[rb]));
-                sums[rb] = _mm512_fmadd_ps(integers, scale, sums[rb]);
+            for (sum, (&first, &second)) in sums.iter_mut().zip(acc.first.iter().zip(&acc.second)) {
+                *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(first, second)), scale, *sum);
             }
             k0 = end;
         }

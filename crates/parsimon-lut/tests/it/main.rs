@@ -1,4 +1,5 @@
 //! Golden files made by an independent program from the same formulas (see tests/data/README.md).
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
 use std::path::Path;
 

@@ -15,7 +15,7 @@ fn frequencies_follow_the_formula() {
 #[test]
 fn a_rotation_turns_pairs_and_keeps_their_length() {
     let f = RopeFrequencies::new(&config(4));
-    let mut x = vec![1.0, 2.0, 3.0, 4.0].repeat(2);
+    let mut x = [1.0, 2.0, 3.0, 4.0].repeat(2);
     f.angles(0, 1).rotate(&mut x[..4], 1);
     assert_eq!(x[..4], [1.0, 2.0, 3.0, 4.0], "position 0 is the identity");
     f.angles(5, 1).rotate(&mut x[..4], 1);
