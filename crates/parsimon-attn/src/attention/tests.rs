@@ -138,7 +138,7 @@ fn threads_do_not_change_a_bit() {
 fn wrong_lengths_are_named() {
     let case = Case::new((2, 1, 1), (8, 4), (5, 5), Mask::Full);
     let attention = Attention::prepare(&case.config).unwrap();
-    let mut out = vec![0.0; 5 * 2 * 4];
+    let mut out = [0.0; 5 * 2 * 4];
     let mut check = |q: &[f32], out_len: usize, error| {
         assert_eq!(attention.forward_into(q, case.view(), &mut out[..out_len], None), Err(error));
     };
