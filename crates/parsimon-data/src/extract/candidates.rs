@@ -1,0 +1,119 @@
+//! Finding the main content.
+
+use super::Root;
+use super::features::Features;
+use crate::html::{Document, Event, NodeId};
+
+/// A densest block with less text than this loses to the whole body.
+pub(super) const TEXT_BYTES_MIN: usize = 250;
+
+/// The generator of a documentation page, where we know its habits.
+pub(super) fn generator(page: &Document) -> Option<Root> {
+    let mut book = None;
+    for node in elements(page) {
+        match (page.tag(node), page.attribute(node, "id")) {
+            (Some("meta"), _) if page.attribute(node, "name") == Some("generator") => {
+                return (page.attribute(node, "content") == Some("rustdoc")).then_some(Root::Rustdoc).or(book);
+            }
+            (Some("section"), Some("main-content")) => return Some(Root::Rustdoc),
+            (_, Some("mdbook-content" | "mdbook-page-wrapper" | "mdbook-sidebar")) => book = Some(Root::MdBook),
+            (Some("html"), _) if page.attribute(node, "class").is_some_and(|class| class.contains("sidebar-visible")) => {
+                book = Some(Root::MdBook);
+            }
+            _ => {}
+        }
+    }
+    book
+}
+
+/// The nodes to take, in document order, and what they are.
+pub(super) fn find(page: &Document, features: &Features, generator: Option<Root>) -> (Vec<NodeId>, Root) {
+    if let Some(generator) = generator {
+        let wanted = |node: &NodeId| match generator {
+            Root::Rustdoc => page.attribute(*node, "id") == Some("main-content"),
+            _ => page.tag(*node) == Some("main"),
+        };
+        if let Some(node) = unpruned(page, features).find(wanted) {
+            return (vec![node], generator);
+        }
+    }
+    let total = features.text_of(page.root());
+    let is_body = |node: &NodeId| {
+        page.attribute(*node, "itemprop").is_some_and(|prop| prop.eq_ignore_ascii_case("articleBody"))
+    };
+    let is_article =
+        |node: &NodeId| page.tag(*node) == Some("article") || page.attribute(*node, "role") == Some("article");
+    let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
+    for wanted in [&is_body as &dyn Fn(&NodeId) -> bool, &is_article, &is_main] {
+        let found: Vec<NodeId> = unpruned(page, features).filter(wanted).collect();
+        let sum: u64 = found.iter().map(|&node| u64::from(features.text_of(node))).sum();
+        // Many articles are a listing, whose content is their parent's; one that leads is the content.
+        let largest = found.iter().copied().max_by_key(|&node| (features.text_of(node), std::cmp::Reverse(node)));
+        if let Some(node) = largest
+            && u64::from(features.text_of(node)) * 2 > sum
+            && (features.text_of(node) as usize >= TEXT_BYTES_MIN || features.text_of(node) * 7 > total)
+        {
+            return (vec![node], Root::Semantic);
+        }
+    }
+    match densest(page, features) {
+        Some(roots) => (roots, Root::Density),
+        None => (vec![page.root()], Root::Body),
+    }
+}
+
+fn elements(page: &Document) -> impl Iterator<Item = NodeId> {
+    page.walk(page.root()).filter_map(|event| match event {
+        Event::Enter(node) => page.tag(node).map(|_| node),
+        Event::Leave(_) => None,
+    })
+}
+
+/// The elements that are not pruned, nor below something that is.
+fn unpruned<'a>(page: &'a Document, features: &'a Features) -> impl Iterator<Item = NodeId> + 'a {
+    let mut walk = page.walk(page.root());
+    std::iter::from_fn(move || {
+        while let Some(event) = walk.next() {
+            if let Event::Enter(node) = event {
+                if features.is_pruned(node) {
+                    walk.skip_children(node);
+                } else if page.tag(node).is_some() {
+                    return Some(node);
+                }
+            }
+        }
+        None
+    })
+}
+
+/// The block whose paragraphs score highest, with the siblings that score a fifth of it.
+///
+/// A paragraph of at least 25 bytes scores 1, a point a comma and up to three for its length; its parent takes the score, its
+/// grandparent half of it, and link text takes away its share.
+fn densest(page: &Document, features: &Features) -> Option<Vec<NodeId>> {
+    let mut scores = vec![0.0f64; page.len()];
+    for node in unpruned(page, features) {
+        if !matches!(page.tag(node), Some("p" | "td" | "pre" | "blockquote" | "h2" | "h3" | "h4" | "section" | "li")) {
+            continue;
+        }
+        let own: String = page.children(node).filter_map(|child| page.text(child)).collect();
+        let length = features.text_of(node);
+        if length < 25 {
+            continue;
+        }
+        let commas = own.bytes().filter(|&b| b == b',').count() as f64;
+        let score = 1.0 + commas + (f64::from(length) / 100.0).min(3.0);
+        let Some(parent) = page.parent(node) else { continue };
+        scores[parent.index()] += score;
+        if let Some(grandparent) = page.parent(parent) {
+            scores[grandparent.index()] += score / 2.0;
+        }
+    }
+    let score = |node: NodeId| scores[node.index()] * (1.0 - features.link_density(node));
+    let top = unpruned(page, features)
+        .filter(|&node| scores[node.index()] > 0.0)
+        .max_by(|&a, &b| score(a).total_cmp(&score(b)).then(b.cmp(&a)))?;
+    let bar = (score(top) * 0.2).max(10.0);
+    let siblings = page.parent(top).map(|parent| page.children(parent).collect()).unwrap_or_else(|| vec![top]);
+    Some(siblings.into_iter().filter(|&node| node == top || (!features.is_pruned(node) && score(node) >= bar)).collect())
+}

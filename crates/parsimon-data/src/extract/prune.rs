@@ -1,0 +1,168 @@
+//! Marking what is never content.
+
+use super::Root;
+use super::features::{Features, INVISIBLE};
+use crate::html::{Document, Event, NodeId};
+
+/// Elements that are dropped wherever they stand.
+const TAGS: [&str; 21] = [
+    "aside", "audio", "button", "canvas", "datalist", "dialog", "embed", "footer", "iframe", "input", "map", "menu", "nav",
+    "object", "option", "rustdoc-toolbar", "select", "svg", "textarea", "video", "rustdoc-topbar",
+];
+
+/// ARIA roles of what is not content.
+const ROLES: [&str; 9] =
+    ["navigation", "banner", "contentinfo", "complementary", "search", "dialog", "alert", "tooltip", "menu"];
+
+/// Words in class names and ids of what is not content. A name is split at `-`, `_`, blanks and capitals.
+const CLASS_WORDS: [&str; 46] = [
+    "ad", "ads", "advert", "advertisement", "banner", "breadcrumb", "breadcrumbs", "byline", "comments", "consent", "cookie",
+    "cookies", "disqus", "footer", "masthead", "menu", "modal", "nav", "navbar", "navigation", "newsletter", "outbrain", "pager",
+    "pagination", "paywall", "popup", "print", "promo", "promotion", "recirculation", "recommendation", "recommendations",
+    "recommended", "related", "share", "sharing", "sidebar", "skip", "social", "sponsor", "sponsored", "subscribe",
+    "subscription", "taboola", "tags", "toolbar",
+];
+
+/// Exact class names that rustdoc gives to what is not text: links to sources, anchors, buttons, version notes, hidden summaries.
+const RUSTDOC_CLASSES: [&str; 17] = [
+    "src", "srclink", "anchor", "doc-anchor", "since", "rightside", "hideme", "tooltip", "test-arrow", "rustdoc-breadcrumbs",
+    "sub-heading", "out-of-band", "sidebar", "notable-traits", "collapse-toggle", "scraped-example-list", "example-links",
+];
+
+/// Ids of rustdoc's lists that repeat on every page: automatic and blanket implementations.
+const RUSTDOC_IDS: [&str; 6] = [
+    "synthetic-implementations", "synthetic-implementations-list", "blanket-implementations", "blanket-implementations-list",
+    "copy-path", "implementors-list-auto",
+];
+
+/// The same for mdBook; `boring` are the lines of an example that readers do not see.
+const MDBOOK_CLASSES: [&str; 9] = [
+    "boring", "rule", "rule-link", "buttons", "nav-wrapper", "sidetoc", "toggle-railroad", "railroad-production", "fa-svg",
+];
+
+/// Whole texts of links that say nothing.
+const LINK_TEXTS: [&str; 3] = ["Read more", "Read More", "Source"];
+
+/// Marks what is not shown, for the profile that takes everything else.
+pub(super) fn invisible(page: &Document, features: &mut Features) {
+    mark(page, features, |_, node| is_invisible(page, node));
+}
+
+/// Marks everything that is not content.
+pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<Root>) {
+    let total = features.text_of(page.root());
+    mark(page, features, |features, node| {
+        let Some(tag) = page.tag(node) else { return false };
+        if is_invisible(page, node) || TAGS.contains(&tag) {
+            return true;
+        }
+        // Whatever its name is, a block that holds nearly everything is not decoration.
+        let is_most = u64::from(features.text_of(node)) * 7 > u64::from(total) * 6;
+        match generator {
+            Some(generator) => is_generator_noise(page, node, generator),
+            None if is_most || matches!(tag, "html" | "body" | "main" | "article") => false,
+            None => is_noise(page, features, node, tag, total),
+        }
+    });
+    if generator.is_none() {
+        prune_link_lists(page, features);
+    }
+}
+
+fn mark(page: &Document, features: &mut Features, is_noise: impl Fn(&Features, NodeId) -> bool) {
+    let mut walk = page.walk(page.root());
+    while let Some(event) = walk.next() {
+        if let Event::Enter(node) = event
+            && is_noise(features, node)
+        {
+            features.is_pruned[node.index()] = true;
+            walk.skip_children(node);
+        }
+    }
+}
+
+fn is_invisible(page: &Document, node: NodeId) -> bool {
+    let Some(tag) = page.tag(node) else { return false };
+    let style = page.attribute(node, "style").unwrap_or_default();
+    INVISIBLE.contains(&tag)
+        || page.attribute(node, "hidden").is_some()
+        || page.attribute(node, "aria-hidden") == Some("true")
+        || style.split(';').any(|rule| {
+            rule.split_once(':').is_some_and(|(name, value)| name.trim() == "display" && value.trim() == "none")
+        })
+}
+
+fn has_class(page: &Document, node: NodeId, names: &[&str]) -> bool {
+    let classes = page.attribute(node, "class").unwrap_or_default();
+    classes.split_ascii_whitespace().any(|class| names.contains(&class))
+}
+
+fn is_generator_noise(page: &Document, node: NodeId, generator: Root) -> bool {
+    match generator {
+        Root::Rustdoc => {
+            has_class(page, node, &RUSTDOC_CLASSES)
+                || page.attribute(node, "id").is_some_and(|id| RUSTDOC_IDS.contains(&id))
+                || is_empty_link(page, node)
+        }
+        _ => has_class(page, node, &MDBOOK_CLASSES),
+    }
+}
+
+fn is_empty_link(page: &Document, node: NodeId) -> bool {
+    let only_child = page.first_child(node).filter(|&child| page.next_sibling(child).is_none());
+    page.tag(node) == Some("a")
+        && only_child.and_then(|child| page.text(child)).is_some_and(|text| LINK_TEXTS.contains(&text.trim()))
+}
+
+fn is_noise(page: &Document, features: &Features, node: NodeId, tag: &str, total: u32) -> bool {
+    if tag == "form" {
+        // Some sites put the whole page into one form.
+        return u64::from(features.text_of(node)) * 2 <= u64::from(total);
+    }
+    if tag == "header" {
+        return !has_heading(page, node);
+    }
+    if page.attribute(node, "role").is_some_and(|role| ROLES.contains(&role)) {
+        return true;
+    }
+    ["class", "id"].iter().filter_map(|name| page.attribute(node, name)).any(has_noise_word)
+}
+
+fn has_heading(page: &Document, node: NodeId) -> bool {
+    page.walk(node).any(|event| matches!(event, Event::Enter(node) if matches!(page.tag(node), Some("h1" | "h2"))))
+}
+
+fn has_noise_word(names: &str) -> bool {
+    let bytes = names.as_bytes();
+    let mut start = 0;
+    for at in 0..=bytes.len() {
+        let is_capital = at < bytes.len() && bytes[at].is_ascii_uppercase() && !bytes[at.saturating_sub(1)].is_ascii_uppercase();
+        let is_separator = at == bytes.len() || matches!(bytes[at], b'-' | b'_' | b' ' | b'\t' | b'\n');
+        if is_separator || is_capital {
+            let word = &bytes[start..at];
+            if CLASS_WORDS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word)) {
+                return true;
+            }
+            start = at + usize::from(is_separator);
+        }
+    }
+    false
+}
+
+/// Blocks that are little but links: more than 80 % of the text, at least three of them, short ones.
+fn prune_link_lists(page: &Document, features: &mut Features) {
+    let mut walk = page.walk(page.root());
+    while let Some(event) = walk.next() {
+        let Event::Enter(node) = event else { continue };
+        if features.is_pruned(node) {
+            walk.skip_children(node);
+        } else if page.tag(node).is_some_and(|tag| matches!(tag, "div" | "ul" | "ol" | "section" | "table" | "p" | "dl")) {
+            let links = features.links[node.index()];
+            let mean = features.link_text[node.index()] / links.max(1);
+            if links >= 3 && features.link_density(node) > 0.8 && mean < 60 {
+                features.is_pruned[node.index()] = true;
+                walk.skip_children(node);
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Writing a tree as plain text.
+//!
+//! One line a block, white space inside a block collapsed, `br` a line end. A list item starts with `- ` or its number, two blanks in a
+//! level. A table is one line a row, its cells joined by ` | `; a table that lays out a page is written as the blocks in it. `pre` is
+//! verbatim. A block that repeats the one before it is left out when it is longer than 50 bytes.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::Root;
+use super::features::Features;
+use crate::html::{Document, Event, NodeId};
+
+/// Adjacent equal blocks longer than this are written once.
+const REPEAT_BYTES_MIN: usize = 50;
+
+/// What a span covers.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum SpanKind {
+    /// Preformatted code, or a signature of an API.
+    Code,
+    /// A table of data.
+    Table,
+}
+
+/// A part of a text that is not prose.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Span {
+    /// What it is.
+    pub kind: SpanKind,
+    /// Byte offset of its start.
+    pub start: usize,
+    /// Byte offset of its end.
+    pub end: usize,
+    /// The language of code, where the page names it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lang: Option<String>,
+}
+
+impl Span {
+    /// The bytes it covers.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+}
+
+/// The text of `roots` and its spans.
+pub(super) fn serialize(
+    page: &Document,
+    features: &Features,
+    roots: &[NodeId],
+    generator: Option<Root>,
+) -> (String, Vec<Span>) {
+    let mut writer = Writer { is_rustdoc: generator == Some(Root::Rustdoc), ..Writer::default() };
+    for &root in roots {
+        let mut walk = page.walk(root);
+        while let Some(event) = walk.next() {
+            match event {
+                Event::Enter(node) if features.is_pruned(node) => {
+                    walk.skip_children(node);
+                    writer.skipped = Some(node);
+                }
+                Event::Enter(node) => {
+                    if writer.enter(page, features, node) {
+                        walk.skip_children(node);
+                    }
+                }
+                Event::Leave(node) if writer.skipped == Some(node) => writer.skipped = None,
+                Event::Leave(node) => writer.leave(page, node),
+            }
+        }
+        writer.break_block();
+    }
+    writer.finish()
+}
+
+struct List {
+    /// The next number of an `ol`.
+    number: Option<u64>,
+}
+
+struct Table {
+    start: usize,
+    is_layout: bool,
+    cells: usize,
+}
+
+#[derive(Default)]
+struct Writer {
+    text: String,
+    spans: Vec<Span>,
+    /// Start of the current block.
+    block: usize,
+    /// The block before it.
+    previous: Range<usize>,
+    /// What the next text of a block is preceded by, such as the mark of a list item.
+    prefix: String,
+    needs_space: bool,
+    lists: Vec<List>,
+    tables: Vec<Table>,
+    /// Start of a signature that rustdoc sets as a heading.
+    signature: Option<usize>,
+    skipped: Option<NodeId>,
+    is_rustdoc: bool,
+}
+
+impl Writer {
+    /// Returns whether the node is done, children and all.
+    fn enter(&mut self, page: &Document, features: &Features, node: NodeId) -> bool {
+        if let Some(text) = page.text(node) {
+            self.push_text(text);
+            return false;
+        }
+        let Some(tag) = page.tag(node) else { return false };
+        match tag {
+            "br" => self.line_end(),
+            "pre" if self.is_in_data_table() => {}
+            "pre" => {
+                self.push_code(page, features, node);
+                return true;
+            }
+            "ul" | "ol" | "menu" => {
+                self.break_block();
+                let start = page.attribute(node, "start").and_then(|start| start.parse().ok()).unwrap_or(1);
+                self.lists.push(List { number: (tag == "ol").then_some(start) });
+            }
+            "li" => {
+                self.break_block();
+                let indent = "  ".repeat(self.lists.len().saturating_sub(1).min(16));
+                let mark = match self.lists.last_mut().and_then(|list| list.number.as_mut()) {
+                    Some(number) => {
+                        *number = number.saturating_add(1);
+                        format!("{}. ", *number - 1)
+                    }
+                    None => "- ".to_owned(),
+                };
+                self.prefix = indent + &mark;
+            }
+            "table" => {
+                self.break_block();
+                self.tables.push(Table { start: self.text.len(), is_layout: is_layout(page, node), cells: 0 });
+            }
+            "tr" if self.is_in_data_table() => self.end_row(),
+            "td" | "th" if self.is_in_data_table() => {
+                let table = self.tables.last_mut().expect("the guard has seen it");
+                table.cells += 1;
+                if table.cells > 1 {
+                    self.trim_block();
+                    self.text.push_str(" |");
+                    self.needs_space = true;
+                }
+            }
+            "dt" | "dd" => self.break_block(),
+            _ if self.is_signature(page, node) => {
+                self.break_block();
+                self.signature = Some(self.text.len());
+            }
+            _ if is_block(tag) => self.break_block(),
+            _ => {}
+        }
+        false
+    }
+
+    fn leave(&mut self, page: &Document, node: NodeId) {
+        let Some(tag) = page.tag(node) else { return };
+        match tag {
+            "ul" | "ol" | "menu" => {
+                self.break_block();
+                self.lists.pop();
+            }
+            "li" => {
+                self.break_block();
+                self.prefix.clear();
+            }
+            "table" => {
+                self.end_row();
+                if let Some(table) = self.tables.pop()
+                    && !table.is_layout
+                    && self.tables.iter().all(|outer| outer.is_layout)
+                {
+                    self.push_span(SpanKind::Table, table.start, None);
+                }
+            }
+            "tr" if self.is_in_data_table() => self.end_row(),
+            _ if self.signature.is_some() && self.is_signature(page, node) => {
+                let start = self.signature.take().expect("the guard has seen it");
+                self.end_block();
+                self.push_span(SpanKind::Code, start, Some("rust".to_owned()));
+            }
+            _ if is_block(tag) => self.break_block(),
+            _ => {}
+        }
+    }
+
+    fn is_in_data_table(&self) -> bool {
+        self.tables.last().is_some_and(|table| !table.is_layout)
+    }
+
+    fn is_signature(&self, page: &Document, node: NodeId) -> bool {
+        self.is_rustdoc
+            && page.attribute(node, "class").is_some_and(|class| class.split(' ').any(|name| name == "code-header"))
+    }
+
+    fn push_text(&mut self, text: &str) {
+        let mut words = text.split(is_white_space);
+        let first = words.next().unwrap_or_default();
+        self.push_word(first);
+        for word in words {
+            self.needs_space = true;
+            self.push_word(word);
+        }
+    }
+
+    fn push_word(&mut self, word: &str) {
+        if word.is_empty() {
+            return;
+        }
+        if self.text.len() == self.block {
+            self.text.push_str(&self.prefix);
+            self.prefix.clear();
+        } else if self.needs_space && !self.text.ends_with(['\n', ' ']) {
+            self.text.push(' ');
+        }
+        self.needs_space = false;
+        self.text.push_str(word);
+    }
+
+    fn line_end(&mut self) {
+        if self.is_in_data_table() || self.signature.is_some() {
+            self.needs_space = true;
+        } else if self.text.len() > self.block && !self.text.ends_with('\n') {
+            self.trim_block();
+            self.text.push('\n');
+            self.needs_space = false;
+        }
+    }
+
+    fn trim_block(&mut self) {
+        let kept = self.text[self.block..].trim_end_matches([' ', '\n']).len();
+        self.text.truncate(self.block + kept);
+    }
+
+    /// Ends the current block, except inside a row or a signature, which are blocks of their own.
+    fn break_block(&mut self) {
+        if self.signature.is_some() || self.tables.last().is_some_and(|table| !table.is_layout && table.cells > 0) {
+            self.needs_space = true;
+        } else {
+            self.end_block();
+        }
+    }
+
+    fn end_row(&mut self) {
+        self.end_block();
+        if let Some(table) = self.tables.last_mut() {
+            table.cells = 0;
+        }
+    }
+
+    fn end_block(&mut self) {
+        self.trim_block();
+        self.needs_space = false;
+        if self.text.len() == self.block {
+            return;
+        }
+        let current = &self.text[self.block..];
+        if current.len() > REPEAT_BYTES_MIN && *current == self.text[self.previous.clone()] {
+            self.text.truncate(self.block);
+            return;
+        }
+        self.previous = self.block..self.text.len();
+        self.text.push('\n');
+        self.block = self.text.len();
+    }
+
+    fn push_code(&mut self, page: &Document, features: &Features, node: NodeId) {
+        self.break_block();
+        self.prefix.clear();
+        let start = self.text.len();
+        let mut lang = None;
+        let mut walk = page.walk(node);
+        let mut code = String::new();
+        while let Some(event) = walk.next() {
+            let Event::Enter(node) = event else { continue };
+            if features.is_pruned(node) {
+                walk.skip_children(node);
+            } else if let Some(text) = page.text(node) {
+                code.push_str(text);
+            } else if page.tag(node) == Some("br") {
+                code.push('\n');
+            }
+            lang = lang.or_else(|| code_language(page, node));
+        }
+        let code = code.trim_end().trim_start_matches(['\n', '\r']);
+        // A first line that is indented keeps its blanks: they are part of the code.
+        self.text.push_str(code);
+        if !code.is_empty() {
+            self.text.push('\n');
+            self.previous = start..start;
+        }
+        self.block = self.text.len();
+        self.push_span(SpanKind::Code, start, lang);
+    }
+
+    /// A span from `start` to the end of the last block.
+    fn push_span(&mut self, kind: SpanKind, start: usize, lang: Option<String>) {
+        let end = self.text.trim_end_matches('\n').len();
+        if end > start {
+            self.spans.push(Span { kind, start, end, lang });
+        }
+    }
+
+    fn finish(mut self) -> (String, Vec<Span>) {
+        self.tables.clear();
+        self.end_block();
+        self.text.truncate(self.text.trim_end_matches('\n').len());
+        (self.text, self.spans)
+    }
+}
+
+/// White space that collapses; the no-break space is one for a reader as well.
+fn is_white_space(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\u{a0}'
+}
+
+fn is_block(tag: &str) -> bool {
+    matches!(
+        tag,
+        "address" | "article" | "blockquote" | "body" | "caption" | "center" | "details" | "div" | "dl" | "fieldset"
+            | "figcaption" | "figure" | "footer" | "form" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "header" | "hgroup"
+            | "hr" | "html" | "legend" | "main" | "p" | "section" | "summary" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr"
+    )
+}
+
+/// Whether a table lays out blocks rather than holding data.
+fn is_layout(page: &Document, table: NodeId) -> bool {
+    page.walk(table).any(|event| {
+        matches!(event, Event::Enter(node) if node != table
+            && matches!(page.tag(node), Some("table" | "pre" | "h1" | "h2" | "h3" | "h4" | "article" | "form" | "ul" | "ol")))
+    })
+}
+
+/// The language in a class such as `language-rust` or `rust`.
+fn code_language(page: &Document, node: NodeId) -> Option<String> {
+    let class = page.attribute(node, "class")?;
+    class.split_ascii_whitespace().find_map(|name| {
+        let named = name.strip_prefix("language-").or_else(|| name.strip_prefix("lang-"));
+        named.or((name == "rust").then_some(name)).map(str::to_owned)
+    })
+}
