@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
+mod curate;
 mod eval;
 mod generate;
 mod inspect;
 mod isa;
 mod quantize;
 mod report;
+mod warc;
 
 use clap::Subcommand;
 
@@ -13,6 +15,8 @@ use crate::context::Context;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Warc(warc::Warc),
+    Curate(curate::Curate),
     Quantize(quantize::Quantize),
     Generate(generate::Generate),
     Eval(eval::Eval),
@@ -24,6 +28,8 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self {
+            Command::Warc(args) => args.run(cx),
+            Command::Curate(args) => args.run(cx),
             Command::Quantize(args) => args.run(cx),
             Command::Generate(args) => args.run(cx),
             Command::Eval(args) => args.run(cx),

@@ -67,6 +67,8 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
         parsimon::model::ModelError,
         parsimon::model::SamplerError,
         parsimon::model::TokenizerError,
+        parsimon::data::CurateError,
+        parsimon::data::warc::WarcError,
     )
 }
 

@@ -100,7 +100,8 @@ impl<'a> HttpMessage<'a> {
                     decoded => decoded?.into(),
                 },
                 "zstd" if body.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) => {
-                    let damaged = |e: std::io::Error| HttpError::BadEncoding { encoding: "zstd", reason: e.to_string() };
+                    let damaged =
+                        |e: std::io::Error| HttpError::BadEncoding { encoding: "zstd", reason: e.to_string() };
                     let decoder = zstd::stream::read::Decoder::with_buffer(&*body).map_err(damaged)?;
                     inflate("zstd", decoder, body.len(), cap)?.into()
                 }

@@ -12,7 +12,7 @@ pub(crate) use globs::{GlobList, expand};
 pub use jsonl::JsonlReader;
 pub(crate) use jsonl::JsonlWriter;
 pub use output::OutputInfo;
-pub(crate) use output::{OutputFile, hash_file};
+pub(crate) use output::{OutputFile, hash_file, hash_path};
 
 /// Paths below `root` of all its files, with `/`, in byte order. Names that are not Unicode are left out.
 pub(crate) fn list_files(root: &Path) -> Result<Vec<String>, FormatError> {

@@ -1,4 +1,52 @@
 //! From web archives to training corpora: WARC, extraction, filters, deduplication, token shards (RedStone).
+//!
+//! ```
+//! use parsimon_data::{Document, Extractor, Metrics, Profile, Rules};
+//!
+//! let html = b"<nav>Home</nav><main><h1>Owls</h1><p>Owls hunt at night.</p><pre>let owl = 1;</pre></main>";
+//! let page = Extractor::new(Profile::Balanced).extract(&Document::parse(html, None));
+//! assert_eq!(page.text, "Owls\nOwls hunt at night.\nlet owl = 1;");
+//!
+//! let metrics = Metrics::compute(&page.text, &page.spans);
+//! assert_eq!(metrics.get("doc_word_count"), Some(5.0)); // the code is masked
+//! assert_eq!(Rules::technical().check(&metrics).reason(), Some("doc_word_count"));
+//! ```
+//!
+//! # Overview
+//!
+//! - [`warc`]: [`WarcReader`] walks archives record by record and survives damage; [`warc::pack_pages`] makes archives of a folder
+//!   of pages. [`http`] and [`charset`] turn a record into text.
+//! - [`Document`] is a page as a tree; [`Extractor`] finds its main content and writes it as text with spans over code and tables.
+//! - [`Metrics`] and [`Rules`]: what is measured on a text and which values stay; every decision is a value, a threshold and a name.
+//! - [`dedup`]: of equal texts the first stays.
+//! - [`Recipe`], [`Plan`], [`Runner`]: the whole chain over many archives, resumable, down to tokenizer and token shards; [`Report`] and
+//!   [`stats`] say what came in, what stayed and why the rest did not. [`Record`] is a row of the corpus.
+//!
+//! # When to use it
+//!
+//! To turn archives or folders of HTML into a corpus on one machine, or to take single parts (the archive reader, the extractor) into a
+//! program of your own. It downloads nothing, and it reads no other document format than HTML.
+//!
+//! # Numerics
+//!
+//! Metrics are quotients of whole numbers in `f64`. Nothing depends on the number of threads: the bytes of a corpus are a function of
+//! recipe, inputs and version.
+//!
+//! # Untrusted bytes
+//!
+//! Archives and pages are. No parser panics; records are limited to 64 MiB, payloads to 20 MiB and a ratio, pages to 64 MiB, 5 million nodes
+//! and a depth of 512; a defect met by one record drops that record (`internal`) and not the run.
+//!
+//! # Features
+//!
+//! None yet.
+//!
+//! # The paper
+//!
+//! RedStone (arXiv:2412.03398) makes general, code, mathematics and question-answer data from Common Crawl. Here are, so far: reading archives,
+//! extraction of general text, its length, word, symbol and repetition rules (on prose alone, with bounds for technical text), and exact
+//! deduplication. Not yet: language identification, sentence rules, near-duplicates, code, mathematics, questions and answers, quality
+//! models.
 #![forbid(unsafe_code)]
 
 pub mod charset;

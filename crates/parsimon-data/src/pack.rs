@@ -10,7 +10,7 @@ pub use tokenizer::{END_OF_TEXT, TokenizerOptions};
 
 /// Whether a document is held out: one id in a hundred, by the low bits of the id, which is a hash.
 pub fn is_held_out(id: &str) -> bool {
-    id_hash(id) % 100 == 0
+    id_hash(id).is_multiple_of(100)
 }
 
 /// 64 bits of a document's id.

@@ -73,7 +73,8 @@ impl Funnel {
 
     /// Whether every stage adds up and takes in what the one before it let through.
     pub fn adds_up(&self) -> bool {
-        let each = self.stages.iter().all(|stage| stage.docs_in == stage.docs_out + stage.reasons.values().sum::<u64>());
+        let each =
+            self.stages.iter().all(|stage| stage.docs_in == stage.docs_out + stage.reasons.values().sum::<u64>());
         each && self.stages.windows(2).all(|pair| pair[1].docs_in == pair[0].docs_out)
     }
 

@@ -17,7 +17,9 @@ pub(super) fn generator(page: &Document) -> Option<Root> {
             }
             (Some("section"), Some("main-content")) => return Some(Root::Rustdoc),
             (_, Some("mdbook-content" | "mdbook-page-wrapper" | "mdbook-sidebar")) => book = Some(Root::MdBook),
-            (Some("html"), _) if page.attribute(node, "class").is_some_and(|class| class.contains("sidebar-visible")) => {
+            (Some("html"), _)
+                if page.attribute(node, "class").is_some_and(|class| class.contains("sidebar-visible")) =>
+            {
                 book = Some(Root::MdBook);
             }
             _ => {}
@@ -38,9 +40,8 @@ pub(super) fn find(page: &Document, features: &Features, generator: Option<Root>
         }
     }
     let total = features.text_of(page.root());
-    let is_body = |node: &NodeId| {
-        page.attribute(*node, "itemprop").is_some_and(|prop| prop.eq_ignore_ascii_case("articleBody"))
-    };
+    let is_body =
+        |node: &NodeId| page.attribute(*node, "itemprop").is_some_and(|prop| prop.eq_ignore_ascii_case("articleBody"));
     let is_article =
         |node: &NodeId| page.tag(*node) == Some("article") || page.attribute(*node, "role") == Some("article");
     let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
@@ -115,5 +116,7 @@ fn densest(page: &Document, features: &Features) -> Option<Vec<NodeId>> {
         .max_by(|&a, &b| score(a).total_cmp(&score(b)).then(b.cmp(&a)))?;
     let bar = (score(top) * 0.2).max(10.0);
     let siblings = page.parent(top).map(|parent| page.children(parent).collect()).unwrap_or_else(|| vec![top]);
-    Some(siblings.into_iter().filter(|&node| node == top || (!features.is_pruned(node) && score(node) >= bar)).collect())
+    Some(
+        siblings.into_iter().filter(|&node| node == top || (!features.is_pruned(node) && score(node) >= bar)).collect(),
+    )
 }

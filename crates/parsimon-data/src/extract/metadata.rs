@@ -32,7 +32,9 @@ impl Metadata {
                     metadata.title = Some(collapse(&page.text_of(node))).filter(|title| !title.is_empty());
                 }
                 Some("meta") if page.attribute(node, "property") == Some("og:title") => og_title = attribute("content"),
-                Some("meta") if page.attribute(node, "name") == Some("robots") => metadata.robots = attribute("content"),
+                Some("meta") if page.attribute(node, "name") == Some("robots") => {
+                    metadata.robots = attribute("content")
+                }
                 Some("link" | "a") => {
                     let rel = page.attribute(node, "rel").unwrap_or_default();
                     for (name, slot) in [("canonical", &mut metadata.canonical), ("license", &mut metadata.license)] {

@@ -6,8 +6,27 @@ use crate::html::{Document, Event, NodeId};
 
 /// Elements that are dropped wherever they stand.
 const TAGS: [&str; 21] = [
-    "aside", "audio", "button", "canvas", "datalist", "dialog", "embed", "footer", "iframe", "input", "map", "menu", "nav",
-    "object", "option", "rustdoc-toolbar", "select", "svg", "textarea", "video", "rustdoc-topbar",
+    "aside",
+    "audio",
+    "button",
+    "canvas",
+    "datalist",
+    "dialog",
+    "embed",
+    "footer",
+    "iframe",
+    "input",
+    "map",
+    "menu",
+    "nav",
+    "object",
+    "option",
+    "rustdoc-toolbar",
+    "select",
+    "svg",
+    "textarea",
+    "video",
+    "rustdoc-topbar",
 ];
 
 /// ARIA roles of what is not content.
@@ -16,32 +35,102 @@ const ROLES: [&str; 9] =
 
 /// Words in class names and ids of what is not content. A name is split at `-`, `_`, blanks and capitals.
 const CLASS_WORDS: [&str; 46] = [
-    "ad", "ads", "advert", "advertisement", "banner", "breadcrumb", "breadcrumbs", "byline", "comments", "consent", "cookie",
-    "cookies", "disqus", "footer", "masthead", "menu", "modal", "nav", "navbar", "navigation", "newsletter", "outbrain", "pager",
-    "pagination", "paywall", "popup", "print", "promo", "promotion", "recirculation", "recommendation", "recommendations",
-    "recommended", "related", "share", "sharing", "sidebar", "skip", "social", "sponsor", "sponsored", "subscribe",
-    "subscription", "taboola", "tags", "toolbar",
+    "ad",
+    "ads",
+    "advert",
+    "advertisement",
+    "banner",
+    "breadcrumb",
+    "breadcrumbs",
+    "byline",
+    "comments",
+    "consent",
+    "cookie",
+    "cookies",
+    "disqus",
+    "footer",
+    "masthead",
+    "menu",
+    "modal",
+    "nav",
+    "navbar",
+    "navigation",
+    "newsletter",
+    "outbrain",
+    "pager",
+    "pagination",
+    "paywall",
+    "popup",
+    "print",
+    "promo",
+    "promotion",
+    "recirculation",
+    "recommendation",
+    "recommendations",
+    "recommended",
+    "related",
+    "share",
+    "sharing",
+    "sidebar",
+    "skip",
+    "social",
+    "sponsor",
+    "sponsored",
+    "subscribe",
+    "subscription",
+    "taboola",
+    "tags",
+    "toolbar",
 ];
 
 /// Exact class names that rustdoc gives to what is not text: links to sources, anchors, buttons, version notes, hidden summaries.
-const RUSTDOC_CLASSES: [&str; 17] = [
-    "src", "srclink", "anchor", "doc-anchor", "since", "rightside", "hideme", "tooltip", "test-arrow", "rustdoc-breadcrumbs",
-    "sub-heading", "out-of-band", "sidebar", "notable-traits", "collapse-toggle", "scraped-example-list", "example-links",
+const RUSTDOC_CLASSES: [&str; 19] = [
+    "src",
+    "srclink",
+    "anchor",
+    "doc-anchor",
+    "since",
+    "rightside",
+    "hideme",
+    "tooltip",
+    "test-arrow",
+    "rustdoc-breadcrumbs",
+    "sub-heading",
+    "out-of-band",
+    "sidebar",
+    "notable-traits",
+    "collapse-toggle",
+    "scraped-example-list",
+    "example-links",
+    "trait-impl",
+    "emoji",
 ];
 
 /// Ids of rustdoc's lists that repeat on every page: automatic and blanket implementations.
 const RUSTDOC_IDS: [&str; 6] = [
-    "synthetic-implementations", "synthetic-implementations-list", "blanket-implementations", "blanket-implementations-list",
-    "copy-path", "implementors-list-auto",
+    "synthetic-implementations",
+    "synthetic-implementations-list",
+    "blanket-implementations",
+    "blanket-implementations-list",
+    "copy-path",
+    "implementors-list-auto",
 ];
 
 /// The same for mdBook; `boring` are the lines of an example that readers do not see.
 const MDBOOK_CLASSES: [&str; 9] = [
-    "boring", "rule", "rule-link", "buttons", "nav-wrapper", "sidetoc", "toggle-railroad", "railroad-production", "fa-svg",
+    "boring",
+    "rule",
+    "rule-link",
+    "buttons",
+    "nav-wrapper",
+    "sidetoc",
+    "toggle-railroad",
+    "railroad-production",
+    "fa-svg",
 ];
 
 /// Whole texts of links that say nothing.
-const LINK_TEXTS: [&str; 3] = ["Read more", "Read More", "Source"];
+const LINK_TEXTS: [&str; 4] = ["Read more", "Read More", "Source", "\u{21a9}"];
 
 /// Marks what is not shown, for the profile that takes everything else.
 pub(super) fn invisible(page: &Document, features: &mut Features) {
@@ -102,10 +191,20 @@ fn is_generator_noise(page: &Document, node: NodeId, generator: Root) -> bool {
         Root::Rustdoc => {
             has_class(page, node, &RUSTDOC_CLASSES)
                 || page.attribute(node, "id").is_some_and(|id| RUSTDOC_IDS.contains(&id))
+                || (page.tag(node) == Some("span") && has_class(page, node, &["stab"]))
                 || is_empty_link(page, node)
+                || is_trait_method(page, node)
         }
-        _ => has_class(page, node, &MDBOOK_CLASSES),
+        _ => has_class(page, node, &MDBOOK_CLASSES) || is_empty_link(page, node),
     }
+}
+
+/// A method of a trait's implementation: its signature and the trait's own words, which stand on the trait's page, on those of all
+/// its implementors, and here.
+fn is_trait_method(page: &Document, node: NodeId) -> bool {
+    let first_element = |node| page.children(node).find(|&child| page.tag(child).is_some());
+    page.tag(node) == Some("details")
+        && first_element(node).and_then(first_element).is_some_and(|section| has_class(page, section, &["trait-impl"]))
 }
 
 fn is_empty_link(page: &Document, node: NodeId) -> bool {
@@ -136,7 +235,8 @@ fn has_noise_word(names: &str) -> bool {
     let bytes = names.as_bytes();
     let mut start = 0;
     for at in 0..=bytes.len() {
-        let is_capital = at < bytes.len() && bytes[at].is_ascii_uppercase() && !bytes[at.saturating_sub(1)].is_ascii_uppercase();
+        let is_capital =
+            at < bytes.len() && bytes[at].is_ascii_uppercase() && !bytes[at.saturating_sub(1)].is_ascii_uppercase();
         let is_separator = at == bytes.len() || matches!(bytes[at], b'-' | b'_' | b' ' | b'\t' | b'\n');
         if is_separator || is_capital {
             let word = &bytes[start..at];
@@ -156,7 +256,10 @@ fn prune_link_lists(page: &Document, features: &mut Features) {
         let Event::Enter(node) = event else { continue };
         if features.is_pruned(node) {
             walk.skip_children(node);
-        } else if page.tag(node).is_some_and(|tag| matches!(tag, "div" | "ul" | "ol" | "section" | "table" | "p" | "dl")) {
+        } else if page
+            .tag(node)
+            .is_some_and(|tag| matches!(tag, "div" | "ul" | "ol" | "section" | "table" | "p" | "dl"))
+        {
             let links = features.links[node.index()];
             let mean = features.link_text[node.index()] / links.max(1);
             if links >= 3 && features.link_density(node) > 0.8 && mean < 60 {

@@ -15,6 +15,10 @@ use crate::html::{Document, Event, NodeId};
 /// Adjacent equal blocks longer than this are written once.
 const REPEAT_BYTES_MIN: usize = 50;
 
+/// Elements that separate the text around them even where they are dropped, besides the ordinary blocks.
+const PRUNED_BLOCKS: [&str; 11] =
+    ["aside", "dd", "dialog", "dl", "dt", "li", "nav", "ol", "pre", "table", "ul"];
+
 /// What a span covers.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +64,9 @@ pub(super) fn serialize(
             match event {
                 Event::Enter(node) if features.is_pruned(node) => {
                     walk.skip_children(node);
+                    if page.tag(node).is_some_and(|tag| is_block(tag) || PRUNED_BLOCKS.contains(&tag)) {
+                        writer.break_block();
+                    }
                     writer.skipped = Some(node);
                 }
                 Event::Enter(node) => {
@@ -282,7 +289,16 @@ impl Writer {
         let mut walk = page.walk(node);
         let mut code = String::new();
         while let Some(event) = walk.next() {
-            let Event::Enter(node) = event else { continue };
+            let node = match event {
+                Event::Enter(node) | Event::Leave(node) => node,
+            };
+            // A block inside code is set on lines of its own.
+            if page.tag(node) == Some("div") && !code.is_empty() && !code.ends_with('\n') {
+                code.push('\n');
+            }
+            if event == Event::Leave(node) {
+                continue;
+            }
             if features.is_pruned(node) {
                 walk.skip_children(node);
             } else if let Some(text) = page.text(node) {
@@ -303,10 +319,12 @@ impl Writer {
         self.push_span(SpanKind::Code, start, lang);
     }
 
-    /// A span from `start` to the end of the last block.
+    /// A span from `start` to the end of the last block; it takes the place of spans inside it.
     fn push_span(&mut self, kind: SpanKind, start: usize, lang: Option<String>) {
         let end = self.text.trim_end_matches('\n').len();
         if end > start {
+            let outside = self.spans.iter().rposition(|span| span.start < start).map_or(0, |at| at + 1);
+            self.spans.truncate(outside);
             self.spans.push(Span { kind, start, end, lang });
         }
     }
@@ -327,9 +345,41 @@ fn is_white_space(c: char) -> bool {
 fn is_block(tag: &str) -> bool {
     matches!(
         tag,
-        "address" | "article" | "blockquote" | "body" | "caption" | "center" | "details" | "div" | "dl" | "fieldset"
-            | "figcaption" | "figure" | "footer" | "form" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "header" | "hgroup"
-            | "hr" | "html" | "legend" | "main" | "p" | "section" | "summary" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr"
+        "address"
+            | "article"
+            | "blockquote"
+            | "body"
+            | "caption"
+            | "center"
+            | "details"
+            | "div"
+            | "dl"
+            | "fieldset"
+            | "figcaption"
+            | "figure"
+            | "footer"
+            | "form"
+            | "h1"
+            | "h2"
+            | "h3"
+            | "h4"
+            | "h5"
+            | "h6"
+            | "header"
+            | "hgroup"
+            | "hr"
+            | "html"
+            | "legend"
+            | "main"
+            | "p"
+            | "section"
+            | "summary"
+            | "tbody"
+            | "td"
+            | "tfoot"
+            | "th"
+            | "thead"
+            | "tr"
     )
 }
 

@@ -162,9 +162,8 @@ impl Document {
 
     /// All text below `node`, that of scripts included.
     pub fn text_of(&self, node: NodeId) -> String {
-        let mut walk = self.walk(node);
         let mut text = String::new();
-        while let Some(event) = walk.next() {
+        for event in self.walk(node) {
             if let super::Event::Enter(node) = event {
                 text.push_str(self.text(node).unwrap_or_default());
             }

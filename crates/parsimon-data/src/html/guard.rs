@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use html5ever::TokenizerResult;
 use html5ever::buffer_queue::BufferQueue;
-use html5ever::interface::TreeSink;
+use html5ever::interface::{Tracer, TreeSink};
 use html5ever::tendril::StrTendril;
 use html5ever::tokenizer::{Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 use html5ever::tree_builder::{TreeBuilder, TreeBuilderOpts};
@@ -38,8 +38,26 @@ impl Guard {
         if sink.n_nodes() >= NODES_MAX {
             return !matches!(token, Token::EOFToken);
         }
+        // The depth of the last insertion may be stale after end tags; only where it is large the open elements are counted.
         matches!(token, Token::TagToken(Tag { kind: TagKind::StartTag, name, .. })
-            if sink.depth() >= DEPTH_MAX && !RAW_TEXT.contains(&&**name))
+            if sink.depth() >= DEPTH_MAX && !RAW_TEXT.contains(&&**name) && self.n_open() >= DEPTH_MAX)
+    }
+
+    /// Elements that the tree construction holds: open ones, and formatting ones to be opened again.
+    fn n_open(&self) -> u32 {
+        let counter = Counter(Cell::new(0));
+        self.builder.trace_handles(&counter);
+        counter.0.get()
+    }
+}
+
+struct Counter(Cell<u32>);
+
+impl Tracer for Counter {
+    type Handle = NodeId;
+
+    fn trace_handle(&self, _node: &NodeId) {
+        self.0.set(self.0.get() + 1);
     }
 }
 

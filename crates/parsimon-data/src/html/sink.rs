@@ -12,7 +12,7 @@ use super::dom::{Node, NodeData, NodeId, Tree};
 /// Builds a [`Tree`].
 pub(super) struct Sink {
     tree: RefCell<Tree>,
-    /// The depth of the node that new content most likely goes to.
+    /// The depth of the element that was inserted last.
     depth: Cell<u32>,
 }
 
@@ -205,10 +205,6 @@ impl TreeSink for Sink {
 
     fn append_doctype_to_document(&self, _name: StrTendril, _public_id: StrTendril, _system_id: StrTendril) {}
 
-    fn pop(&self, node: &NodeId) {
-        self.depth.set(self.tree.borrow().nodes[node.index()].depth.saturating_sub(1));
-    }
-
     fn get_template_contents(&self, target: &NodeId) -> NodeId {
         NodeId(target.0 + 1)
     }
@@ -265,11 +261,14 @@ impl TreeSink for Sink {
 
     fn is_mathml_annotation_xml_integration_point(&self, handle: &NodeId) -> bool {
         let tree = self.tree.borrow();
-        let NodeData::Element { name, attributes: (begin, end) } = &tree.nodes[handle.index()].data else { return false };
+        let NodeData::Element { name, attributes: (begin, end) } = &tree.nodes[handle.index()].data else {
+            return false;
+        };
         name.expanded() == expanded_name!(mathml "annotation-xml")
             && tree.attributes[*begin as usize..*end as usize].iter().any(|(name, (start, end))| {
                 let value = &tree.text[*start as usize..*end as usize];
-                let is_html = ["text/html", "application/xhtml+xml"].iter().any(|kind| value.eq_ignore_ascii_case(kind));
+                let is_html =
+                    ["text/html", "application/xhtml+xml"].iter().any(|kind| value.eq_ignore_ascii_case(kind));
                 &**name == "encoding" && is_html
             })
     }

@@ -26,7 +26,8 @@ impl JsonlWriter {
     pub(crate) fn create(root: &Path, name: &str) -> Result<JsonlWriter, FormatError> {
         let file = OutputFile::create(root, name)?;
         let path = file.path().to_owned();
-        let encoder = zstd::stream::write::Encoder::new(file, LEVEL).map_err(|e| FormatError::io(&path, "compress", e))?;
+        let encoder =
+            zstd::stream::write::Encoder::new(file, LEVEL).map_err(|e| FormatError::io(&path, "compress", e))?;
         Ok(JsonlWriter { encoder, path })
     }
 
@@ -76,7 +77,8 @@ impl JsonlReader {
         self.line.clear();
         self.number += 1;
         let read = (&mut self.lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut self.line);
-        let malformed = |reason: String| FormatError::Malformed { file: self.path.clone(), format: "jsonl.zst", reason };
+        let malformed =
+            |reason: String| FormatError::Malformed { file: self.path.clone(), format: "jsonl.zst", reason };
         match read {
             Err(e) => Err(malformed(format!("line {}: {e}", self.number))),
             Ok(0) => Ok(None),

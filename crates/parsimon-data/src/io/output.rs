@@ -62,6 +62,12 @@ impl Write for OutputFile {
 
 /// Length and hash of the file `name` below `root`.
 pub(crate) fn hash_file(root: &Path, name: &str) -> Result<OutputInfo, FormatError> {
-    let map = Map::open(&root.join(name))?;
-    Ok(OutputInfo { path: name.to_owned(), bytes: map.len() as u64, xxh3: format!("{:016x}", xxh3_64(&map)) })
+    let (bytes, hash) = hash_path(&root.join(name))?;
+    Ok(OutputInfo { path: name.to_owned(), bytes, xxh3: hash })
+}
+
+/// Length and xxh3-64 in hexadecimal of a file.
+pub(crate) fn hash_path(path: &Path) -> Result<(u64, String), FormatError> {
+    let map = Map::open(path)?;
+    Ok((map.len() as u64, format!("{:016x}", xxh3_64(&map))))
 }

@@ -74,14 +74,14 @@ pub(crate) fn pack(
     seed: u64,
     control: &Control<'_>,
 ) -> Result<Packed, CurateError> {
-    let json = std::fs::read(root.join("tokenizer.json")).map_err(|e| FormatError::io(root, "read tokenizer.json in", e))?;
-    let mut tokenizer =
-        Tokenizer::from_bytes(&json).map_err(|e| CurateError::Tokenizer { reason: e.to_string() })?;
+    let json =
+        std::fs::read(root.join("tokenizer.json")).map_err(|e| FormatError::io(root, "read tokenizer.json in", e))?;
+    let mut tokenizer = Tokenizer::from_bytes(&json).map_err(|e| CurateError::Tokenizer { reason: e.to_string() })?;
     // A document that spells the end token out must not end there.
     tokenizer.set_encode_special_tokens(true);
-    let eos_id = tokenizer.token_to_id(END_OF_TEXT).ok_or_else(|| CurateError::Tokenizer {
-        reason: format!("the vocabulary has no {END_OF_TEXT}"),
-    })?;
+    let eos_id = tokenizer
+        .token_to_id(END_OF_TEXT)
+        .ok_or_else(|| CurateError::Tokenizer { reason: format!("the vocabulary has no {END_OF_TEXT}") })?;
     let mut writer = ShardWriter {
         root,
         tokens_max,
@@ -106,7 +106,9 @@ pub(crate) fn pack(
         let mut rows = JsonlReader::open(file)?;
         while let Some(document) = rows.next_row::<DocumentText>()? {
             if is_held_out(&document.id) {
-                let written = heldout.write_all(document.text.as_bytes()).and_then(|()| heldout.write_all(END_OF_TEXT.as_bytes()));
+                let written = heldout
+                    .write_all(document.text.as_bytes())
+                    .and_then(|()| heldout.write_all(END_OF_TEXT.as_bytes()));
                 written.map_err(|e| FormatError::io(heldout.path(), "write", e))?;
                 heldout_documents += 1;
                 heldout_bytes += document.text.len() as u64;

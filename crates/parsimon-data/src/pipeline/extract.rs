@@ -94,9 +94,7 @@ pub(super) fn run(plan: &Plan, shard: usize, out: &Path, control: &Control<'_>) 
     }
     control.progress.advance(input.bytes - position.min(input.bytes));
     let mut key_file = OutputFile::create(out, &format!("extracted/{shard:05}.keys"))?;
-    key_file
-        .write_all(&keys)
-        .map_err(|e| parsimon_core::io::FormatError::io(key_file.path(), "write", e))?;
+    key_file.write_all(&keys).map_err(|e| parsimon_core::io::FormatError::io(key_file.path(), "write", e))?;
     let manifest = Manifest {
         task: format!("extract-{shard:05}"),
         inputs: extract_inputs(plan, shard),
@@ -167,7 +165,12 @@ fn process_record(record: &WarcRecord, recipe: &Recipe, file_name: &str) -> Resu
     let payload_bytes = payload.len() as u64;
     let mut row = row_of(record, &http, &payload, &mime, status, recipe, file_name);
     if row.text.is_empty() {
-        return Err(Dropped { stage: "extract", reason: "empty".into(), passed: vec![("read", payload_bytes)], ..unread("", None) });
+        return Err(Dropped {
+            stage: "extract",
+            reason: "empty".into(),
+            passed: vec![("read", payload_bytes)],
+            ..unread("", None)
+        });
     }
     let metrics = Metrics::compute(&row.text, &row.spans);
     let verdict = recipe.rules.check(&metrics);

@@ -14,9 +14,8 @@ use crate::io;
 const VERSION: u32 = 1;
 
 /// Folders and files that a run makes in its output folder.
-const OUTPUTS: [&str; 9] = [
-    "plan.json", "done", "extracted", "documents", "rejects", "stats.json", "tokenizer.json", "tokens", "heldout.txt",
-];
+const OUTPUTS: [&str; 9] =
+    ["plan.json", "done", "extracted", "documents", "rejects", "stats.json", "tokenizer.json", "tokens", "heldout.txt"];
 
 /// One input file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -66,8 +65,8 @@ impl Plan {
         }
         let mut shards = Vec::with_capacity(files.len());
         for (id, path) in files.into_iter().enumerate() {
-            let info = io::hash_file(&path, "")?;
-            shards.push(PlanShard { id: id as u32, path, bytes: info.bytes, xxh3: info.xxh3 });
+            let (bytes, xxh3) = io::hash_path(&path)?;
+            shards.push(PlanShard { id: id as u32, path, bytes, xxh3 });
         }
         Ok(Plan {
             version: VERSION,
@@ -106,7 +105,10 @@ impl Plan {
 
     fn compare(&self, file: &Path, found: &Plan) -> Result<(), CurateError> {
         let inputs = |plan: &Plan| -> Vec<String> {
-            plan.shards.iter().map(|shard| format!("{} ({} bytes, {})", shard.file_name(), shard.bytes, shard.xxh3)).collect()
+            plan.shards
+                .iter()
+                .map(|shard| format!("{} ({} bytes, {})", shard.file_name(), shard.bytes, shard.xxh3))
+                .collect()
         };
         let fields = [
             ("version", found.version.to_string(), self.version.to_string()),

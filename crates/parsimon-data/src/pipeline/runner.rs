@@ -21,7 +21,7 @@ use crate::stats::{Funnel, StageCounts};
 /// How a plan is run. None of it changes what is written.
 #[derive(Clone, Default, Debug)]
 pub struct RunOptions {
-    /// Threads; rayon's default when absent.
+    /// Threads; as many as the global pool has when absent.
     pub workers: Option<NonZeroUsize>,
     /// Starts anew where the folder belongs to another plan.
     pub force: bool,
@@ -108,7 +108,7 @@ impl Runner {
     ) -> Result<Report, CurateError> {
         let start = clock();
         plan.claim(out, self.options.force)?;
-        let threads = self.options.workers.map_or(0, NonZeroUsize::get);
+        let threads = self.options.workers.map_or_else(rayon::current_num_threads, NonZeroUsize::get);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| CurateError::BadArgument {
             what: "the number of workers",
@@ -196,8 +196,7 @@ fn train_tokenizer(
     }
     let json = pack::train(files, &plan.recipe.tokenizer, control)?;
     let mut file = OutputFile::create(out, "tokenizer.json")?;
-    file.write_all(json.as_bytes())
-        .map_err(|e| parsimon_core::io::FormatError::io(file.path(), "write", e))?;
+    file.write_all(json.as_bytes()).map_err(|e| parsimon_core::io::FormatError::io(file.path(), "write", e))?;
     let manifest = Manifest {
         task: "tokenizer".to_owned(),
         inputs,

@@ -37,7 +37,13 @@ pub(super) struct Member {
 
 impl Member {
     /// Starts the member at `start` of `data`, inflating it whole when its content has at most `cap` bytes.
-    pub(super) fn open(data: &[u8], start: usize, inflater: &mut Decompressor, mut window: Vec<u8>, cap: usize) -> Member {
+    pub(super) fn open(
+        data: &[u8],
+        start: usize,
+        inflater: &mut Decompressor,
+        mut window: Vec<u8>,
+        cap: usize,
+    ) -> Member {
         window.resize(window.capacity().clamp((64 << 10).min(cap), cap), 0);
         loop {
             match inflater.gzip_decompress(&data[start..], &mut window) {

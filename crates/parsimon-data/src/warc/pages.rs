@@ -86,8 +86,11 @@ pub fn pack_pages(
 ) -> Result<PackReport, CurateError> {
     let start = clock();
     check_date(&options.date)?;
-    let base = Url::parse(&options.base_url)
-        .map_err(|e| CurateError::BadArgument { what: "the base URL", given: options.base_url.clone(), reason: e.to_string() })?;
+    let base = Url::parse(&options.base_url).map_err(|e| CurateError::BadArgument {
+        what: "the base URL",
+        given: options.base_url.clone(),
+        reason: e.to_string(),
+    })?;
     let pages = list_pages(options)?;
     control.progress.start("pack", Some(pages.len() as u64), Unit::Items("pages"));
     let mut report = PackReport {
@@ -201,7 +204,9 @@ fn pack_page(
     };
     if payload.len() as u64 > PAGE_BYTES_MAX {
         let what = "the page's length".into();
-        return Err(FormatError::LimitExceeded { file, what, given: payload.len() as u64, limit: PAGE_BYTES_MAX }.into());
+        return Err(
+            FormatError::LimitExceeded { file, what, given: payload.len() as u64, limit: PAGE_BYTES_MAX }.into()
+        );
     }
     // Not `Url::join`: that would let a path such as `//elsewhere` leave the base.
     let mut url = base.clone();

@@ -172,8 +172,7 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
         if is_partial {
             self.pending = Some(self.truncated(start, head.content_length, available));
         }
-        let location =
-            Location { offset: start as u64, length: Some((self.pos - start) as u64), stream_offset: None };
+        let location = Location { offset: start as u64, length: Some((self.pos - start) as u64), stream_offset: None };
         Ok(WarcRecord { version: head.version, fields: head.fields, block, is_partial, location })
     }
 
@@ -218,7 +217,9 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
             let error = self.truncated(start, wanted as u64, available as u64);
             match self.leave_member(member) {
                 Ok(()) => self.pending = Some(error),
-                Err(fault) => self.pending = Some(if matches!(fault, WarcError::BadMember { .. }) { fault } else { error }),
+                Err(fault) => {
+                    self.pending = Some(if matches!(fault, WarcError::BadMember { .. }) { fault } else { error })
+                }
             }
         } else {
             self.member = Some(member);
