@@ -16,8 +16,7 @@ use crate::html::{Document, Event, NodeId};
 const REPEAT_BYTES_MIN: usize = 50;
 
 /// Elements that separate the text around them even where they are dropped, besides the ordinary blocks.
-const PRUNED_BLOCKS: [&str; 11] =
-    ["aside", "dd", "dialog", "dl", "dt", "li", "nav", "ol", "pre", "table", "ul"];
+const PRUNED_BLOCKS: [&str; 11] = ["aside", "dd", "dialog", "dl", "dt", "li", "nav", "ol", "pre", "table", "ul"];
 
 /// What a span covers.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]

@@ -71,7 +71,10 @@ fn hostile_pages() {
     let page = Document::parse(format!("<p>before<p{attributes}>after").as_bytes(), None);
     assert!(page.is_truncated());
     assert!(page.text_of(page.root()).starts_with("before"));
-    let long_value = Document::parse(format!("<p>x<img src='data:{}'>y", "ABCDEFGHIJKLMNOPQRSTUVWXYZab/+".repeat(30_000)).as_bytes(), None);
+    let long_value = Document::parse(
+        format!("<p>x<img src='data:{}'>y", "ABCDEFGHIJKLMNOPQRSTUVWXYZab/+".repeat(30_000)).as_bytes(),
+        None,
+    );
     assert!(!long_value.is_truncated());
     assert_eq!(long_value.text_of(long_value.root()), "xy");
 

@@ -205,8 +205,12 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
         let block = member.available()[..wanted.min(available)].to_vec();
         member.consume(block.len());
         let is_partial = block.len() < wanted;
-        // The blank lines behind the block belong to it; behind them the member usually ends, and then its length is known.
+        // The blank lines behind the block belong to it; behind them the member usually ends, and then its length is known, and
+        // whether its checksum holds: a record of a damaged member is not given out.
         member.fill(&self.data, 8);
+        if matches!(member.fault, Some(MemberFault::Damaged(_))) {
+            return self.leave_member(member).map(|()| None);
+        }
         let is_over = member.has_ended() && member.fault.is_none();
         let location = Location {
             offset: start as u64,
@@ -214,13 +218,8 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
             stream_offset: (stream_offset > 0).then_some(stream_offset),
         };
         if is_partial {
-            let error = self.truncated(start, wanted as u64, available as u64);
-            match self.leave_member(member) {
-                Ok(()) => self.pending = Some(error),
-                Err(fault) => {
-                    self.pending = Some(if matches!(fault, WarcError::BadMember { .. }) { fault } else { error })
-                }
-            }
+            self.pending = Some(self.truncated(start, wanted as u64, available as u64));
+            self.pos = self.data.len();
         } else {
             self.member = Some(member);
         }
