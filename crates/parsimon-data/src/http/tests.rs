@@ -80,7 +80,8 @@ fn bombs_and_damage() {
 
 #[test]
 fn heads() {
-    let cases: [(&[u8], Option<u16>, Option<&str>, Option<&str>, &[u8]); 8] = [
+    type Case<'a> = (&'a [u8], Option<u16>, Option<&'a str>, Option<&'a str>, &'a [u8]);
+    let cases: [Case<'_>; 8] = [
         (
             b"HTTP/1.1 404 Not Found\r\nContent-Type: text/HTML; charset=\"UTF-8\"\r\n\r\nx",
             Some(404),

@@ -173,7 +173,7 @@ fn cancelled_anywhere_it_continues_to_the_same_bytes() {
     run(&input, &whole, 2).unwrap();
     let expected = bytes(&whole);
     let out = dir.path().join("corpus");
-    let plan = Plan::new(&recipe(), &[input.clone()]).unwrap();
+    let plan = Plan::new(&recipe(), std::slice::from_ref(&input)).unwrap();
     let mut cancelled = 0;
     for reports in 0.. {
         let cancel = CancelFlag::new();
@@ -208,7 +208,7 @@ fn a_folder_belongs_to_one_plan() {
     let error = run(&one, &out, 2).unwrap_err();
     assert_eq!(error.variant(), "PlanMismatch");
     assert!(error.is_bad_input());
-    let other = Plan::new(&Recipe { seed: 9, ..recipe() }, &[input.clone()]).unwrap();
+    let other = Plan::new(&Recipe { seed: 9, ..recipe() }, std::slice::from_ref(&input)).unwrap();
     let again = Runner::default().run(&other, &out, &|| 0.0, &control(&CancelFlag::new())).unwrap_err();
     assert_eq!(again.place().as_deref(), Some("recipe"));
     assert_eq!(bytes(&out), expected, "a refused run touches nothing");
