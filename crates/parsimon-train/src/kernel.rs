@@ -8,5 +8,5 @@
 mod lanes;
 mod matmul;
 
-pub(crate) use lanes::{dot, exp, exp_shifted, fma, row_max, vectorized};
+pub(crate) use lanes::{add, dot, exp, exp_shifted, fma, row_max, vectorized};
 pub(crate) use matmul::{Mat, MatMut, Sum, Threads, matmul};

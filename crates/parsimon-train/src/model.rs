@@ -11,9 +11,10 @@ use burn::backend::{Autodiff, AutodiffBackend, Flex};
 use parsimon_model::ModelConfig;
 
 use self::layout::Layout;
+use crate::kernel::Threads;
 use crate::ops::{
-    AttentionShape, Plain, RopeTable, Tracked, attention, cross_entropy, dims, embedding, linear, linear_add, rms_norm,
-    slice, swiglu, untracked,
+    AttentionShape, Plain, RopeTable, Tape, Tracked, attention, cross_entropy, dims, embedding, linear, linear_add,
+    rms_norm, slice, swiglu, untracked,
 };
 use crate::{Batch, TrainError};
 
@@ -77,10 +78,10 @@ impl LmModel {
     ///
     /// When `tokens` is empty or holds a token outside the vocabulary.
     pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
-        let rope = Arc::new(RopeTable::new(&self.config, tokens.len()));
+        let pass = Pass::new(&self.config, tokens.len(), Threads::Pool);
         let graph = self.graph(false);
-        let hidden = self.hidden(&graph, &tokens.into(), tokens.len(), rope);
-        let logits = linear(hidden, &graph[self.layout.output()]);
+        let hidden = self.hidden(&pass, &graph, &tokens.into());
+        let logits = linear(&pass.tape, hidden, &graph[self.layout.output()]);
         slice(logits.primitive()).to_vec()
     }
 
@@ -90,15 +91,15 @@ impl LmModel {
     ///
     /// As [`LmModel::logits`].
     pub fn loss(&self, batch: &Batch, context: usize) -> f32 {
-        let rope = Arc::new(RopeTable::new(&self.config, context));
-        let loss = self.loss_of(&self.graph(false), batch, context, rope);
+        let pass = Pass::new(&self.config, context, Threads::Pool);
+        let loss = self.loss_of(&pass, &self.graph(false), batch, batch.inputs.len());
         slice(loss.primitive())[0]
     }
 
-    /// Loss and gradients, which are in the order of [`LmModel::weights_mut`].
-    pub(crate) fn gradients(&self, batch: &Batch, context: usize, rope: Arc<RopeTable>) -> (f32, Vec<Plain>) {
+    /// Loss and gradients of a part of a batch of `total` tokens, the gradients in the order of the weights.
+    pub(crate) fn gradients(&self, pass: &Pass, batch: &Batch, total: usize) -> (f32, Vec<Plain>) {
         let graph = self.graph(true);
-        let loss = self.loss_of(&graph, batch, context, rope);
+        let loss = self.loss_of(pass, &graph, batch, total);
         let value = slice(loss.primitive())[0];
         let mut gradients = <Autodiff<Flex> as AutodiffBackend>::backward(loss);
         let gradient = |weight: &Tracked| {
@@ -139,29 +140,44 @@ impl LmModel {
         self.weights.iter().map(leaf).collect()
     }
 
-    fn loss_of(&self, graph: &[Tracked], batch: &Batch, context: usize, rope: Arc<RopeTable>) -> Tracked {
-        let hidden = self.hidden(graph, &batch.inputs, context, rope);
-        cross_entropy(hidden, &graph[self.layout.output()], &batch.targets)
+    fn loss_of(&self, pass: &Pass, graph: &[Tracked], batch: &Batch, total: usize) -> Tracked {
+        let hidden = self.hidden(pass, graph, &batch.inputs);
+        cross_entropy(&pass.tape, hidden, &graph[self.layout.output()], &batch.targets, total)
     }
 
     /// The rows that the output layer reads: `[n, hidden]`.
-    fn hidden(&self, graph: &[Tracked], tokens: &Arc<[u32]>, context: usize, rope: Arc<RopeTable>) -> Tracked {
-        let config = &self.config;
-        let shape = AttentionShape { heads: config.heads, head_dim: config.head_dim, context, rope };
-        let eps = config.rms_norm_eps;
-        let mut x = embedding(&graph[Layout::EMBED], tokens);
+    fn hidden(&self, pass: &Pass, graph: &[Tracked], tokens: &Arc<[u32]>) -> Tracked {
+        let (tape, eps) = (&pass.tape, self.config.rms_norm_eps);
+        let mut x = embedding(tape, &graph[Layout::EMBED], tokens);
         for layer in self.layout.layers() {
-            let normed = rms_norm(&x, &graph[layer.input_norm], eps);
-            let kv = linear(normed.clone(), &graph[layer.kv]);
-            let mut q = linear(normed, &graph[layer.q]);
+            let normed = rms_norm(tape, &x, &graph[layer.input_norm], eps);
+            let kv = linear(tape, normed.clone(), &graph[layer.kv]);
+            let mut q = linear(tape, normed, &graph[layer.q]);
             if let Some(augmented) = layer.augmented_q {
-                q = linear(swiglu(linear(q, &graph[augmented.gate_up])), &graph[augmented.down]);
+                let gate_up = linear(tape, q, &graph[augmented.gate_up]);
+                q = linear(tape, swiglu(tape, gate_up), &graph[augmented.down]);
             }
-            x = linear_add(x, attention(&shape, q, kv), &graph[layer.o]);
-            let normed = rms_norm(&x, &graph[layer.post_norm], eps);
-            x = linear_add(x, swiglu(linear(normed, &graph[layer.gate_up])), &graph[layer.down]);
+            x = linear_add(tape, x, attention(tape, &pass.attention, q, kv), &graph[layer.o]);
+            let normed = rms_norm(tape, &x, &graph[layer.post_norm], eps);
+            let gate_up = linear(tape, normed, &graph[layer.gate_up]);
+            x = linear_add(tape, x, swiglu(tape, gate_up), &graph[layer.down]);
         }
-        rms_norm(&x, &graph[self.layout.final_norm()], eps)
+        rms_norm(tape, &x, &graph[self.layout.final_norm()], eps)
+    }
+}
+
+/// What passes through a model over sequences of one length share.
+#[derive(Clone, Debug)]
+pub(crate) struct Pass {
+    pub(crate) tape: Tape,
+    attention: AttentionShape,
+}
+
+impl Pass {
+    pub(crate) fn new(config: &ModelConfig, context: usize, threads: Threads) -> Self {
+        let rope = Arc::new(RopeTable::new(config, context));
+        let attention = AttentionShape { heads: config.heads, head_dim: config.head_dim, context, rope };
+        Pass { tape: Tape::new(threads), attention }
     }
 }
 

@@ -13,6 +13,7 @@ mod loss;
 mod rms_norm;
 mod rope;
 mod swiglu;
+mod tape;
 
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, OpsKind};
@@ -27,6 +28,7 @@ pub(crate) use loss::cross_entropy;
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rope::RopeTable;
 pub(crate) use swiglu::swiglu;
+pub(crate) use tape::Tape;
 
 /// A tensor on the tape.
 pub(crate) type Tracked = FloatTensor<Autodiff<Flex>>;

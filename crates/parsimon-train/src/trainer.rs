@@ -4,18 +4,23 @@ mod report;
 mod state;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parsimon_core::{Control, Unit};
 use parsimon_model::ModelConfig;
+use rayon::prelude::*;
 
 pub use report::{LossPoint, TrainReport};
 
 use self::state::RunId;
 use crate::adamw::{Moments, Update, squared_norm};
-use crate::ops::{RopeTable, slice};
-use crate::{BatchSampler, Corpus, LmModel, TrainConfig, TrainError};
+use crate::kernel::{Threads, add};
+use crate::model::Pass;
+use crate::ops::{Plain, slice};
+use crate::{Batch, BatchSampler, Corpus, LmModel, TrainConfig, TrainError};
+
+/// Tokens of a part of a batch; a part is one task of one thread.
+const SHARD_TOKENS: usize = 1024;
 
 /// A model in training: weights, moments and the losses so far.
 ///
@@ -26,7 +31,7 @@ pub struct LmTrainer {
     config: TrainConfig,
     moments: Vec<Moments>,
     losses: Vec<f32>,
-    rope: Arc<RopeTable>,
+    pass: Pass,
 }
 
 impl LmTrainer {
@@ -39,8 +44,8 @@ impl LmTrainer {
         config.check()?;
         let model = LmModel::random(model, config.seed)?;
         let moments = (0..model.len()).map(|i| Moments::zeros(model.weight(i).len())).collect();
-        let rope = Arc::new(RopeTable::new(model.config(), config.context));
-        Ok(LmTrainer { model, config, moments, losses: Vec::new(), rope })
+        let pass = Pass::new(model.config(), config.context, Threads::Caller);
+        Ok(LmTrainer { model, config, moments, losses: Vec::new(), pass })
     }
 
     /// Steps that are done.
@@ -63,9 +68,9 @@ impl LmTrainer {
     /// # Errors
     ///
     /// [`TrainError::Diverged`] when the loss or the gradient is not finite; the weights then stay as they were.
-    pub fn step(&mut self, batch: &crate::Batch) -> Result<f32, TrainError> {
+    pub fn step(&mut self, batch: &Batch) -> Result<f32, TrainError> {
         let step = self.steps_done();
-        let (loss, gradients) = self.model.gradients(batch, self.config.context, self.rope.clone());
+        let (loss, gradients) = self.gradients(batch);
         let norm = squared_norm(gradients.iter().map(slice)).sqrt();
         if !(loss.is_finite() && norm.is_finite()) {
             return Err(TrainError::Diverged { step, loss });
@@ -76,8 +81,32 @@ impl LmTrainer {
             let decay = if self.model.decays(i) { self.config.weight_decay } else { 0.0 };
             Update::new(step, rate, decay, scale).apply(self.model.weight_mut(i), slice(gradient), moments);
         }
+        for gradient in gradients {
+            self.pass.tape.recycle(gradient);
+        }
         self.losses.push(loss);
         Ok(loss)
+    }
+
+    /// Loss and gradients of a batch: parts of it run side by side, and are added in order.
+    fn gradients(&self, batch: &Batch) -> (f32, Vec<Plain>) {
+        let (context, total) = (self.config.context, batch.inputs.len());
+        let part_len = SHARD_TOKENS.div_ceil(context).min(self.config.batch.div_ceil(2)) * context;
+        let parts: Vec<Batch> = (batch.inputs.chunks(part_len).zip(batch.targets.chunks(part_len)))
+            .map(|(inputs, targets)| Batch { inputs: inputs.into(), targets: targets.into() })
+            .collect();
+        let results: Vec<(f32, Vec<Plain>)> =
+            parts.par_iter().map(|part| self.model.gradients(&self.pass, part, total)).collect();
+        let mut results = results.into_iter();
+        let (mut loss, mut sums) = results.next().expect("a batch is not empty");
+        for (part_loss, gradients) in results {
+            loss += part_loss;
+            sums.par_iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum.storage_mut(), slice(gradient)));
+            for gradient in gradients {
+                self.pass.tape.recycle(gradient);
+            }
+        }
+        (loss, sums)
     }
 }
 
@@ -140,6 +169,3 @@ pub fn train_lm(run: &Run<'_>, clock: &dyn Fn() -> Duration, control: &Control<'
     state::remove(&state)?;
     Ok(report)
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,9 +7,9 @@ const LANES: usize = 16;
 ///
 /// Inside the body `FMA` is a constant that says whether `mul_add` is one instruction.
 macro_rules! vectorized {
-    ($(#[$doc:meta])* fn $name:ident<$life:lifetime>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$doc])*
-        fn $name<$life>($($arg: $ty),*) $(-> $out)? {
+        $vis fn $name<$life>($($arg: $ty),*) $(-> $out)? {
             struct Op<$life>($($ty,)* std::marker::PhantomData<&$life ()>);
             impl<$life> parsimon_simd::Vectorize for Op<$life> {
                 type Output = vectorized!(@out $($out)?);
@@ -109,6 +109,15 @@ pub(crate) fn exp_shifted<const FMA: bool>(row: &mut [f32], shift: f32) -> f32 {
         sums[i] += e;
     }
     fold(sums, |x, y| x + y)
+}
+
+vectorized! {
+    /// `sum[i] += values[i]`.
+    pub(crate) fn add<'a>(sum: &'a mut [f32], values: &'a [f32]) {
+        for (sum, value) in sum.iter_mut().zip(values) {
+            *sum += value;
+        }
+    }
 }
 
 /// Combines the lanes pairwise.

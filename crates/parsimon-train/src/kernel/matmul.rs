@@ -37,13 +37,7 @@ impl<'a> Mat<'a> {
 
     /// The transposed matrix.
     pub(crate) fn t(self) -> Self {
-        Mat {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
+        Mat { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
 
@@ -82,7 +76,7 @@ pub(crate) enum Sum {
 }
 
 /// Who computes a product.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Threads {
     /// The calling thread, for products inside a parallel loop.
     Caller,

@@ -27,12 +27,7 @@ pub(crate) fn read(folder: &Path, layout: &Layout) -> Result<Vec<Plain>, TrainEr
     Ok(weights)
 }
 
-pub(crate) fn write(
-    folder: &Path,
-    config: &ModelConfig,
-    layout: &Layout,
-    weights: &[Plain],
-) -> Result<(), TrainError> {
+pub(crate) fn write(folder: &Path, config: &ModelConfig, layout: &Layout, weights: &[Plain]) -> Result<(), TrainError> {
     let mut tensors = BTreeMap::new();
     for (slot, weight) in layout.slots().iter().zip(weights) {
         let mut values = slice(weight);

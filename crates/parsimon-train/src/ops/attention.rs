@@ -21,7 +21,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use parsimon_attn::HeadMap;
 use rayon::prelude::*;
 
-use super::{Plain, RopeTable, Tracked, dims, record, slice, tensor};
+use super::{Plain, RopeTable, Tape, Tracked, dims, record, slice, tensor};
 use crate::kernel::{Mat, MatMut, Sum, Threads, dot, exp_shifted, matmul, row_max, vectorized};
 
 /// Query rows of a tile.
@@ -80,6 +80,7 @@ struct Attention;
 
 #[derive(Clone, Debug)]
 struct Saved {
+    tape: Tape,
     shape: AttentionShape,
     q: Plain,
     kv: Plain,
@@ -89,12 +90,12 @@ struct Saved {
 }
 
 /// `o [n, n_q d]` of `q [n, n_q d]` and `kv [n, (n_k + n_v) d]`, both before RoPE; `n` is a multiple of the context.
-pub(crate) fn attention(shape: &AttentionShape, q: Tracked, kv: Tracked) -> Tracked {
+pub(crate) fn attention(tape: &Tape, shape: &AttentionShape, q: Tracked, kv: Tracked) -> Tracked {
     let (q, q_node) = q.into_parts();
     let (kv, kv_node) = kv.into_parts();
     let [n, width] = dims(&q);
     assert!(n.is_multiple_of(shape.context), "{n} rows are not sequences of {}", shape.context);
-    let mut output = vec![0.0; n * width];
+    let mut output = tape.buffer(n * width);
     let mut log_sums = vec![0.0; n * shape.heads.n_q()];
     output
         .par_chunks_exact_mut(shape.context * width)
@@ -103,7 +104,8 @@ pub(crate) fn attention(shape: &AttentionShape, q: Tracked, kv: Tracked) -> Trac
         .zip(slice(&kv).par_chunks_exact(shape.context * shape.kv_width()))
         .for_each(|(((output, log_sums), q), kv)| forward_sequence(shape, q, kv, output, log_sums));
     let output = tensor(output, [n, width]);
-    let saved = Saved { shape: shape.clone(), q, kv, output: output.clone(), log_sums: Arc::new(log_sums) };
+    let saved =
+        Saved { tape: tape.clone(), shape: shape.clone(), q, kv, output: output.clone(), log_sums: Arc::new(log_sums) };
     record(Attention, [q_node, kv_node], saved, output)
 }
 
@@ -120,13 +122,7 @@ fn forward_sequence(shape: &AttentionShape, q: &[f32], kv: &[f32], output: &mut 
         for (first, rows, cols) in shape.tiles() {
             let scores = &mut scores[..rows * cols];
             let query = Mat::new(&query[first * d..], rows, d);
-            matmul(
-                MatMut::new(scores, rows, cols),
-                Sum::Replace,
-                query,
-                Mat::new(key, cols, d).t(),
-                Threads::Caller,
-            );
+            matmul(MatMut::new(scores, rows, cols), Sum::Replace, query, Mat::new(key, cols, d).t(), Threads::Caller);
             softmax_tile(scores, first, cols, &mut log_sums[first..first + rows]);
             let out = MatMut::strided(&mut output[first * q_width + h * d..], rows, d, q_width);
             let value = Mat::strided(value, cols, d, kv_width);
@@ -156,11 +152,11 @@ impl Backward<Flex, 2> for Attention {
     type State = Saved;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let Saved { shape, q, kv, output, log_sums } = ops.state;
+        let Saved { tape, shape, q, kv, output, log_sums } = ops.state;
         let d_output = grads.consume::<Flex>(&ops.node);
         let ([n, q_width], [_, kv_width]) = (dims(&q), dims(&kv));
-        let mut dq = vec![0.0; n * q_width];
-        let mut dkv = vec![0.0; n * kv_width];
+        let mut dq = tape.buffer(n * q_width);
+        let mut dkv = tape.zeros(n * kv_width);
         let (q_len, kv_len) = (shape.context * q_width, shape.context * kv_width);
         dq.par_chunks_exact_mut(q_len)
             .zip(dkv.par_chunks_exact_mut(kv_len))
@@ -171,6 +167,9 @@ impl Backward<Flex, 2> for Attention {
                 let input = Sequence { q, kv, output, d_output, log_sums };
                 backward_sequence(&shape, &input, dq, dkv);
             });
+        for tensor in [q, kv, output, d_output] {
+            tape.recycle(tensor);
+        }
         let [q_node, kv_node] = ops.parents;
         if let Some(node) = q_node {
             grads.register::<Flex>(node.id, tensor(dq, [n, q_width]));

@@ -12,8 +12,8 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use rayon::prelude::*;
 
-use super::{Plain, Tracked, dims, record, slice, tensor};
-use crate::kernel::{Mat, MatMut, Sum, Threads, exp_shifted, matmul, row_max, vectorized};
+use super::{Plain, Tape, Tracked, dims, record, slice, tensor};
+use crate::kernel::{Mat, MatMut, Sum, exp_shifted, matmul, row_max, vectorized};
 
 /// Rows of logits that exist at a time.
 const CHUNK: usize = 512;
@@ -21,37 +21,43 @@ const CHUNK: usize = 512;
 #[derive(Debug)]
 struct CrossEntropy;
 
-/// `mean over i of (ln sum_j e^z[i, j] - z[i, targets[i]])` with `z = x table^T`, as a `[1, 1]` tensor.
+/// `sum over i of (ln sum_j e^z[i, j] - z[i, targets[i]]) / total` with `z = x table^T`, as a `[1, 1]` tensor.
+///
+/// `total` is the number of rows of the whole batch, of which these may be a part.
 ///
 /// # Shapes
 ///
 /// `x [n, k]`, `table [vocab, k]`, `n` targets below `vocab`.
-pub(crate) fn cross_entropy(x: Tracked, table: &Tracked, targets: &Arc<[u32]>) -> Tracked {
-    let (x, x_node) = x.into_parts();
+pub(crate) fn cross_entropy(tape: &Tape, x: Tracked, table: &Tracked, targets: &Arc<[u32]>, total: usize) -> Tracked {
+    let (x_tensor, x_node) = x.into_parts();
     let (table, table_node) = table.clone().into_parts();
-    let ([n, k], [vocab, _]) = (dims(&x), dims(&table));
+    let ([n, k], [vocab, _]) = (dims(&x_tensor), dims(&table));
     assert_eq!(targets.len(), n, "one target for every row");
-    let mut dx = vec![0.0; n * k];
-    let mut d_table = vec![0.0; vocab * k];
-    let mut logits = vec![0.0; CHUNK.min(n) * vocab];
+    let mut dx = tape.buffer(n * k);
+    let mut d_table = tape.zeros(vocab * k);
+    let mut chunk = tape.buffer(CHUNK.min(n) * vocab);
     let mut loss = 0.0f64;
     let e = Mat::new(slice(&table), vocab, k);
-    for ((x, dx), targets) in slice(&x).chunks(CHUNK * k).zip(dx.chunks_mut(CHUNK * k)).zip(targets.chunks(CHUNK)) {
+    for ((x, dx), targets) in
+        slice(&x_tensor).chunks(CHUNK * k).zip(dx.chunks_mut(CHUNK * k)).zip(targets.chunks(CHUNK))
+    {
         let rows = targets.len();
-        let logits = &mut logits[..rows * vocab];
+        let logits = &mut chunk[..rows * vocab];
         let x = Mat::new(x, rows, k);
-        matmul(MatMut::new(logits, rows, vocab), Sum::Replace, x, e.t(), Threads::Pool);
+        matmul(MatMut::new(logits, rows, vocab), Sum::Replace, x, e.t(), tape.threads);
         let losses: Vec<f32> = logits
             .par_chunks_exact_mut(vocab)
             .zip(targets)
-            .map(|(row, &target)| row_gradient(row, target as usize, 1.0 / n as f32))
+            .map(|(row, &target)| row_gradient(row, target as usize, 1.0 / total as f32))
             .collect();
         loss += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
         let dz = Mat::new(logits, rows, vocab);
-        matmul(MatMut::new(dx, rows, k), Sum::Replace, dz, e, Threads::Pool);
-        matmul(MatMut::new(&mut d_table, vocab, k), Sum::Add, dz.t(), x, Threads::Pool);
+        matmul(MatMut::new(dx, rows, k), Sum::Replace, dz, e, tape.threads);
+        matmul(MatMut::new(&mut d_table, vocab, k), Sum::Add, dz.t(), x, tape.threads);
     }
-    let loss = tensor(vec![(loss / n as f64) as f32], [1, 1]);
+    tape.give(chunk);
+    tape.recycle(x_tensor);
+    let loss = tensor(vec![(loss / total as f64) as f32], [1, 1]);
     record(CrossEntropy, [x_node, table_node], (tensor(dx, [n, k]), tensor(d_table, [vocab, k])), loss)
 }
 

@@ -6,21 +6,21 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use rayon::prelude::*;
 
-use super::{Plain, ROWS_PER_TASK, Tracked, dims, record, slice, tensor};
+use super::{Plain, ROWS_PER_TASK, Tape, Tracked, dims, record, slice, tensor};
 use crate::kernel::{dot, fma, vectorized};
 
 #[derive(Debug)]
 struct RmsNorm;
 
 /// RMSNorm of `x [n, k]` with `w [1, k]`.
-pub(crate) fn rms_norm(x: &Tracked, weight: &Tracked, eps: f32) -> Tracked {
+pub(crate) fn rms_norm(tape: &Tape, x: &Tracked, weight: &Tracked, eps: f32) -> Tracked {
     let (x, x_node) = x.clone().into_parts();
     let (weight, weight_node) = weight.clone().into_parts();
     let [n, k] = dims(&x);
-    let mut y = vec![0.0; n * k];
+    let mut y = tape.buffer(n * k);
     let task = ROWS_PER_TASK * k;
     y.par_chunks_mut(task).zip(slice(&x).par_chunks(task)).for_each(|(y, x)| forward_rows(x, slice(&weight), eps, y));
-    record(RmsNorm, [x_node, weight_node], (x, weight, eps), tensor(y, [n, k]))
+    record(RmsNorm, [x_node, weight_node], (tape.clone(), x, weight, eps), tensor(y, [n, k]))
 }
 
 vectorized! {
@@ -36,14 +36,14 @@ vectorized! {
 }
 
 impl Backward<Flex, 2> for RmsNorm {
-    type State = (Plain, Plain, f32);
+    type State = (Tape, Plain, Plain, f32);
 
     /// With `r = 1 / sqrt(mean(x^2) + eps)` and `g = w dy`: `dx = r g - x r^3 <g, x> / k` and `dw = sum over rows of r x dy`.
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (x, weight, eps) = ops.state;
+        let (tape, x, weight, eps) = ops.state;
         let dy = grads.consume::<Flex>(&ops.node);
         let [n, k] = dims(&x);
-        let mut dx = vec![0.0; n * k];
+        let mut dx = tape.buffer(n * k);
         let task = ROWS_PER_TASK * k;
         let partial: Vec<Vec<f32>> = dx
             .par_chunks_mut(task)
@@ -55,6 +55,8 @@ impl Backward<Flex, 2> for RmsNorm {
                 dw
             })
             .collect();
+        tape.recycle(x);
+        tape.recycle(dy);
         let [x_node, weight_node] = ops.parents;
         if let Some(node) = x_node {
             grads.register::<Flex>(node.id, tensor(dx, [n, k]));

@@ -6,22 +6,22 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use rayon::prelude::*;
 
-use super::{Plain, ROWS_PER_TASK, Tracked, dims, record, slice, tensor};
+use super::{Plain, ROWS_PER_TASK, Tape, Tracked, dims, record, slice, tensor};
 use crate::kernel::{exp, fma, vectorized};
 
 #[derive(Debug)]
 struct SwiGlu;
 
 /// `y[i, j] = silu(x[i, j]) x[i, m + j]` for `x [n, 2m]`, with `silu(g) = g / (1 + e^-g)`.
-pub(crate) fn swiglu(x: Tracked) -> Tracked {
+pub(crate) fn swiglu(tape: &Tape, x: Tracked) -> Tracked {
     let (x, node) = x.into_parts();
     let [n, width] = dims(&x);
     let m = width / 2;
-    let mut y = vec![0.0; n * m];
+    let mut y = tape.buffer(n * m);
     y.par_chunks_mut(ROWS_PER_TASK * m)
         .zip(slice(&x).par_chunks(ROWS_PER_TASK * width))
         .for_each(|(y, x)| forward_rows(x, m, y));
-    record(SwiGlu, [node], x, tensor(y, [n, m]))
+    record(SwiGlu, [node], (tape.clone(), x), tensor(y, [n, m]))
 }
 
 vectorized! {
@@ -36,20 +36,22 @@ vectorized! {
 }
 
 impl Backward<Flex, 1> for SwiGlu {
-    type State = Plain;
+    type State = (Tape, Plain);
 
     /// With `s = 1 / (1 + e^-g)`: `d_gate = dy u s (1 + g (1 - s))` and `d_up = dy g s`.
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let x = ops.state;
+        let (tape, x) = ops.state;
         let dy = grads.consume::<Flex>(&ops.node);
         let [n, width] = dims(&x);
         let m = width / 2;
         let [Some(node)] = ops.parents else { return };
-        let mut dx = vec![0.0; n * width];
+        let mut dx = tape.buffer(n * width);
         dx.par_chunks_mut(ROWS_PER_TASK * width)
             .zip(slice(&x).par_chunks(ROWS_PER_TASK * width))
             .zip(slice(&dy).par_chunks(ROWS_PER_TASK * m))
             .for_each(|((dx, x), dy)| backward_rows(x, dy, m, dx));
+        tape.recycle(x);
+        tape.recycle(dy);
         grads.register::<Flex>(node.id, tensor(dx, [n, width]));
     }
 }
