@@ -8,6 +8,7 @@ mod isa;
 mod quantize;
 mod report;
 mod warc;
+mod train;
 
 use clap::Subcommand;
 
@@ -17,6 +18,7 @@ use crate::context::Context;
 pub(crate) enum Command {
     Warc(warc::Warc),
     Curate(curate::Curate),
+    Train(train::Train),
     Quantize(quantize::Quantize),
     Generate(generate::Generate),
     Eval(eval::Eval),
@@ -30,6 +32,7 @@ impl Command {
         match self {
             Command::Warc(args) => args.run(cx),
             Command::Curate(args) => args.run(cx),
+            Command::Train(args) => args.run(cx),
             Command::Quantize(args) => args.run(cx),
             Command::Generate(args) => args.run(cx),
             Command::Eval(args) => args.run(cx),

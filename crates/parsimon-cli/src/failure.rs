@@ -69,6 +69,7 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
         parsimon::model::TokenizerError,
         parsimon::data::CurateError,
         parsimon::data::warc::WarcError,
+        parsimon::train::TrainError,
     )
 }
 

@@ -33,28 +33,10 @@ pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e^x` for `x` in about [-87, 88]; smaller arguments give 2^-126, larger ones 2^127.
-///
-/// `x log2 e = n + f` with `n` rounded to nearest and `|f| <= 1/2`; `2^f` is the degree-6 minimax polynomial of
-/// specs/attention.md §3.2 (relative error 1e-7 evaluated in `f32`). NaN stays NaN.
+/// `e^x` through [`parsimon_simd::math::exp2`]: exactly 0 below -87.3, NaN for NaN.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
-    // 1.5 * 2^23: adding it leaves the nearest integer in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    let t = x * std::f32::consts::LOG2_E;
-    let t = if t < -126.0 { -126.0 } else { t };
-    let t = if t > 127.0 { 127.0 } else { t };
-    let shifted = t + ROUND;
-    let f = t - (shifted - ROUND);
-    let p = fma::<FMA>(f, 0.000_153_458_12, 0.001_339_993_1);
-    let p = fma::<FMA>(f, p, 0.009_618_489);
-    let p = fma::<FMA>(f, p, 0.055_503_286);
-    let p = fma::<FMA>(f, p, 0.240_226_46);
-    let p = fma::<FMA>(f, p, 0.693_147_2);
-    let p = fma::<FMA>(f, p, 1.0);
-    // The low nine bits of `shifted` hold n in two's complement; the shift moves them into the exponent.
-    let scale = (shifted.to_bits() << 23).wrapping_add(127 << 23);
-    p * f32::from_bits(scale)
+    parsimon_simd::math::exp2::<FMA>(x * std::f32::consts::LOG2_E)
 }
 
 /// `sum a[i] b[i]` over 16 running sums.

@@ -1,6 +1,6 @@
 //! Rotary position embedding: tables, and the rotation of single heads between layouts.
 
-use parsimon_model::{ModelConfig, RopeScaling};
+use parsimon_model::{ModelConfig, RopeFrequencies};
 
 use crate::kernel::{fma, vectorized};
 
@@ -16,10 +16,10 @@ impl RopeTable {
     /// The table of a model for positions `0..context`.
     pub(crate) fn new(config: &ModelConfig, context: usize) -> Self {
         let half = config.head_dim / 2;
-        let frequencies = frequencies(config);
+        let frequencies = RopeFrequencies::new(config);
         let mut values = Vec::with_capacity(context * 2 * half);
         for position in 0..context {
-            let angles = frequencies.iter().map(|f| position as f64 * f);
+            let angles = frequencies.inv_freq().iter().map(|f| position as f64 * f);
             values.extend(angles.clone().map(|angle| angle.cos() as f32));
             values.extend(angles.map(|angle| angle.sin() as f32));
         }
@@ -64,22 +64,5 @@ vectorized! {
                 *to_b = fma::<FMA>(*b, cos, a * sin);
             }
         }
-    }
-}
-
-/// `f_i = theta^(-2i / d)` with the model's scaling (specs/formats.md §5.3).
-fn frequencies(config: &ModelConfig) -> Vec<f64> {
-    let d = config.head_dim as f64;
-    let plain = (0..config.head_dim / 2).map(|i| config.rope_theta.powf(-2.0 * i as f64 / d));
-    match config.rope_scaling {
-        RopeScaling::Default => plain.collect(),
-        RopeScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => plain
-            .map(|f| {
-                let turns = original_max_position_embeddings * f / std::f64::consts::TAU;
-                let t = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
-                (1.0 - t) * f / factor + t * f
-            })
-            .collect(),
     }
 }

@@ -3,4 +3,5 @@
 mod folder;
 mod golden;
 mod run;
+mod runtime;
 mod tiny;
