@@ -1,10 +1,9 @@
 //! What a finished run leaves: the model folder and its report.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
-use parsimon_core::io::{AtomicFile, FormatError, Map, TensorData, write_json, write_safetensors};
+use parsimon_core::io::{TensorData, copy_file, write_json, write_safetensors};
 use serde::{Deserialize, Serialize};
 
 use super::{LmTrainer, Run};
@@ -88,11 +87,7 @@ impl TrainReport {
 /// Writes the model folder, `train.json` last.
 pub(super) fn write_folder(run: &Run<'_>, trainer: &LmTrainer, report: &TrainReport) -> Result<(), TrainError> {
     trainer.model().save(run.out)?;
-    let tokenizer = run.out.join("tokenizer.json");
-    let source = Map::open(&run.corpus.tokenizer_path())?;
-    let mut file = AtomicFile::create(&tokenizer)?;
-    file.write_all(&source).map_err(|e| FormatError::io(&tokenizer, "write", e))?;
-    file.commit()?;
+    copy_file(&run.corpus.tokenizer_path(), &run.out.join("tokenizer.json"))?;
     let tokens: Vec<u32> = run.corpus.tokens().iter().take(CHECK_TOKENS).map(|&token| u32::from(token)).collect();
     let logits = trainer.model().logits(&tokens);
     let ids: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
