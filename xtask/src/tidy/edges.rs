@@ -39,7 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (REASON, &[CORE]),
     (HW, &[CORE]),
     (MODEL, &[CORE, SIMD, LUT, VQ, ATTN]),
-    (TRAIN, &[CORE, VQ, ATTN, MODEL]),
+    (TRAIN, &[CORE, SIMD, VQ, ATTN, MODEL]),
     (FACADE, LIBRARIES),
     (CLI, &[FACADE]),
     (TESTKIT, &[]),
