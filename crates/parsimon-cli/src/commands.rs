@@ -7,8 +7,8 @@ mod inspect;
 mod isa;
 mod quantize;
 mod report;
-mod warc;
 mod train;
+mod warc;
 
 use clap::Subcommand;
 

@@ -33,7 +33,7 @@
 //!
 //! # Features
 //!
-//! None; everything here is small.
+//! `ndarray`: [`TensorView`]s as ndarray arrays, for programs that compute with that crate.
 #![deny(unsafe_code)]
 
 mod diagnose;

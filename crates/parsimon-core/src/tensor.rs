@@ -85,6 +85,17 @@ impl<'a> TensorView<'a> {
         }
     }
 
+    /// The tensor as an array of `f32` with its shape.
+    ///
+    /// # Errors
+    ///
+    /// As [`TensorView::to_f32`].
+    #[cfg(feature = "ndarray")]
+    pub fn to_array(&self) -> Result<ndarray::ArrayD<f32>, FormatError> {
+        let array = ndarray::ArrayD::from_shape_vec(self.shape, self.to_f32()?);
+        Ok(array.expect("the view's constructor checks that the shape holds every element"))
+    }
+
     /// The elements of an F64 or F32 tensor as `f64`.
     ///
     /// # Errors

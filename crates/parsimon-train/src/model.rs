@@ -45,7 +45,7 @@ impl LmModel {
         Ok(LmModel { config: config.clone(), layout, weights })
     }
 
-    /// Reads a model folder: `config.json`, and F32, F16 or BF16 weights under the names of specs/attention.md §4.1.
+    /// Reads a model folder: `config.json`, and F32, F16 or BF16 weights under Hugging Face's names.
     ///
     /// # Errors
     ///

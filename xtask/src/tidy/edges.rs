@@ -58,7 +58,6 @@ const EXTERNAL: &[(&str, &[&str], &str)] = &[
     ("comfy-table", &[CLI], "tables are drawn by the command line alone"),
     ("ctrlc", &[CLI], "signals belong to the program"),
     ("tracing-subscriber", &[CLI], "where logs go is the program's choice"),
-    ("plotters*", &[CLI], "libraries return data, the report draws it"),
     ("tokenizers", &[MODEL, DATA], "the runtime and the corpus share one tokenizer"),
     ("html5ever", &[DATA], "only the corpus reads HTML"),
     ("syn", &[XTASK], "only the tidy rules parse Rust"),

@@ -1,3 +1,5 @@
+use approx::assert_abs_diff_eq;
+
 use super::*;
 
 fn config(head_dim: usize) -> ModelConfig {
@@ -20,6 +22,7 @@ fn a_rotation_turns_pairs_and_keeps_their_length() {
     assert_eq!(x[..4], [1.0, 2.0, 3.0, 4.0], "position 0 is the identity");
     f.angles(5, 1).rotate(&mut x[..4], 1);
     let (sin, cos) = 5f32.sin_cos();
-    assert!((x[0] - (cos - 3.0 * sin)).abs() < 1e-6 && (x[2] - (3.0 * cos + sin)).abs() < 1e-6);
-    assert!((x[1].hypot(x[3]) - 20f32.sqrt()).abs() < 1e-6);
+    assert_abs_diff_eq!(x[0], cos - 3.0 * sin, epsilon = 1e-6);
+    assert_abs_diff_eq!(x[2], 3.0 * cos + sin, epsilon = 1e-6);
+    assert_abs_diff_eq!(x[1].hypot(x[3]), 20f32.sqrt(), epsilon = 1e-6);
 }

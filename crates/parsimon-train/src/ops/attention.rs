@@ -1,8 +1,8 @@
 //! Causal attention of DiffQKV heads, with RoPE, over whole sequences.
 //!
 //! Forward, per sequence and query head, in tiles of query rows: scores of the visible columns, softmax, times V; only the
-//! logarithm of each softmax's denominator is kept. Backward recomputes the probabilities of a tile from it (PAPER
-//! FlashAttention's scheme, specs/attention.md §3.11):
+//! logarithm of each softmax's denominator is kept. Backward recomputes the probabilities of a tile from it, which is
+//! FlashAttention's scheme:
 //!
 //! ```text
 //! P = e^(S - lse);  dV += P^T dO;  dP = dO V^T;  dS = P (dP - rowsum(dO O));  dQ = dS K;  dK += dS^T Q

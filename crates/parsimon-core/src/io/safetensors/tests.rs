@@ -45,6 +45,12 @@ fn what_is_written_is_read_here_and_by_the_safetensors_crate() {
     assert_eq!(ours.tensor("b.codes").unwrap().to_i32().unwrap(), [-1, 0, 1, i32::MAX]);
     assert_eq!(ours.metadata().unwrap()["format"], "pt");
 
+    #[cfg(feature = "ndarray")]
+    {
+        let array = ours.tensor("a.weight").unwrap().to_array().unwrap();
+        assert_eq!((array.shape(), array[[1, 0]]), ([2, 3].as_slice(), 1.5));
+    }
+
     let bytes = std::fs::read(&path).unwrap();
     let theirs = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
     for name in ours.names() {
