@@ -1,6 +1,6 @@
 //! Exact deduplication: one document of every text stays.
 //!
-//! Two documents are the same when their texts are equal after [`normalize`](crate::text::normalize) with white space collapsed. The
+//! Two documents are the same when their texts are equal after [`normalize`] with white space collapsed. The
 //! first stays, in the order of shards and of rows inside them, so that the outcome depends on neither threads nor the order in which shards finish.
 
 use std::collections::HashMap;

@@ -3,14 +3,46 @@
 mod shards;
 mod tokenizer;
 
-pub(crate) use shards::pack;
 pub use shards::{DocumentEnd, TokenIndex, TokenShard};
+pub(crate) use shards::{PackOptions, pack};
 pub(crate) use tokenizer::train;
 pub use tokenizer::{END_OF_TEXT, TokenizerOptions};
 
-/// Whether a document is held out: one id in a hundred, by the low bits of the id, which is a hash.
-pub fn is_held_out(id: &str) -> bool {
-    id_hash(id).is_multiple_of(100)
+/// Parts that ids are spread over by their hash.
+pub(crate) const PARTS: usize = 100;
+
+/// Less held-out text than this measures nothing: then more parts are held out, ...
+const HELD_OUT_BYTES_MIN: u64 = 16 << 10;
+
+/// ... up to this many.
+const HELD_OUT_PARTS_MAX: u64 = 10;
+
+/// Which documents are held out: those whose id falls into the first of 100 parts, so about one in a hundred; in a corpus so small that
+/// this is less than 16 KiB of text, into the first ten parts at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldOut {
+    parts: u64,
+}
+
+impl HeldOut {
+    /// The choice for a corpus with this many bytes of text in each part.
+    pub(crate) fn for_corpus(part_bytes: &[u64; PARTS]) -> HeldOut {
+        let mut parts = 1;
+        while parts < HELD_OUT_PARTS_MAX && part_bytes[..parts as usize].iter().sum::<u64>() < HELD_OUT_BYTES_MIN {
+            parts += 1;
+        }
+        HeldOut { parts }
+    }
+
+    /// Whether the document with this id is held out.
+    pub fn contains(self, id: &str) -> bool {
+        (part_of(id) as u64) < self.parts
+    }
+}
+
+/// The part that an id falls into.
+pub(crate) fn part_of(id: &str) -> usize {
+    (id_hash(id) % PARTS as u64) as usize
 }
 
 /// 64 bits of a document's id.

@@ -6,14 +6,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use parsimon_core::io::{FormatError, write_json, write_npy};
+use parsimon_core::io::{FormatError, Map, write_json, write_npy};
 use parsimon_core::{Control, SplitMix64, Unit};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{DocumentText, END_OF_TEXT, is_held_out};
+use super::{DocumentText, END_OF_TEXT, HeldOut};
 use crate::error::CurateError;
 use crate::io::{JsonlReader, OutputFile, OutputInfo, hash_file};
 
@@ -57,6 +57,13 @@ pub struct TokenIndex {
     pub shards: Vec<TokenShard>,
 }
 
+/// How documents become shards.
+pub(crate) struct PackOptions {
+    pub(crate) held_out: HeldOut,
+    pub(crate) tokens_max: usize,
+    pub(crate) seed: u64,
+}
+
 /// What [`pack`] wrote.
 pub(crate) struct Packed {
     pub(crate) index: TokenIndex,
@@ -70,8 +77,7 @@ pub(crate) fn pack(
     root: &Path,
     files: &[PathBuf],
     n_documents: u64,
-    tokens_max: usize,
-    seed: u64,
+    options: &PackOptions,
     control: &Control<'_>,
 ) -> Result<Packed, CurateError> {
     let json =
@@ -84,7 +90,7 @@ pub(crate) fn pack(
         .ok_or_else(|| CurateError::Tokenizer { reason: format!("the vocabulary has no {END_OF_TEXT}") })?;
     let mut writer = ShardWriter {
         root,
-        tokens_max,
+        tokens_max: options.tokens_max,
         shard: Vec::new(),
         documents: Vec::new(),
         outputs: Vec::new(),
@@ -98,14 +104,14 @@ pub(crate) fn pack(
     };
     let mut heldout = OutputFile::create(root, "heldout.txt")?;
     let (mut heldout_documents, mut heldout_bytes) = (0, 0);
-    let mut rng = SplitMix64::new(seed);
+    let mut rng = SplitMix64::new(options.seed);
     let mut window: Vec<(String, Vec<u16>)> = Vec::new();
     let mut batch: Vec<DocumentText> = Vec::new();
     control.progress.start("pack tokens", Some(n_documents), Unit::Items("documents"));
     for file in files {
         let mut rows = JsonlReader::open(file)?;
         while let Some(document) = rows.next_row::<DocumentText>()? {
-            if is_held_out(&document.id) {
+            if options.held_out.contains(&document.id) {
                 let written = heldout
                     .write_all(document.text.as_bytes())
                     .and_then(|()| heldout.write_all(END_OF_TEXT.as_bytes()));

@@ -28,6 +28,20 @@ fn documents(root: &std::path::Path, n: u64) -> (Vec<std::path::PathBuf>, Vec<(S
     (files, all)
 }
 
+/// The choice for a corpus of ordinary size.
+const ONE: HeldOut = HeldOut { parts: 1 };
+
+#[test]
+fn a_small_corpus_holds_more_out() {
+    let part = HELD_OUT_BYTES_MIN / 4;
+    for (part_bytes, parts) in [(HELD_OUT_BYTES_MIN, 1), (part, 4), (part + 1, 4), (part - 1, 5), (1, 10), (0, 10)] {
+        assert_eq!(HeldOut::for_corpus(&[part_bytes; PARTS]), HeldOut { parts });
+    }
+    let ids = (0..1000u128).map(|i| format!("{:032x}", i * 7919));
+    let held = ids.filter(|id| HeldOut { parts: 10 }.contains(id)).count();
+    assert_eq!(held, 100);
+}
+
 fn control(cancel: &CancelFlag) -> Control<'_> {
     Control { progress: &NoProgress, cancel }
 }
@@ -40,7 +54,7 @@ fn training_is_repeatable_on_any_number_of_threads() {
     let train = |threads, seed, sample_bytes| {
         let options = TokenizerOptions { vocab_size: 320, sample_bytes, seed };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| train(&files, &options, &control(&cancel))).unwrap()
+        pool.install(|| train(&files, &options, ONE, &control(&cancel))).unwrap()
     };
     let json = train(1, 1, 20_000);
     assert_eq!(train(4, 1, 20_000), json);
@@ -59,9 +73,11 @@ fn every_document_is_in_a_shard_or_held_out() {
     let (files, all) = documents(dir.path(), 300);
     let cancel = CancelFlag::new();
     let options = TokenizerOptions { vocab_size: 300, sample_bytes: 1 << 20, seed: 1 };
-    std::fs::write(dir.path().join("tokenizer.json"), train(&files, &options, &control(&cancel)).unwrap()).unwrap();
+    std::fs::write(dir.path().join("tokenizer.json"), train(&files, &options, ONE, &control(&cancel)).unwrap())
+        .unwrap();
     let tokens_max = 500;
-    let packed = pack(dir.path(), &files, 600, tokens_max, 3, &control(&cancel)).unwrap();
+    let packed =
+        pack(dir.path(), &files, 600, &PackOptions { held_out: ONE, tokens_max, seed: 3 }, &control(&cancel)).unwrap();
     let index: TokenIndex = read_json(&dir.path().join("tokens/index.json")).unwrap();
     assert_eq!(index, packed.index);
     let mut tokenizer = Tokenizer::from_file(dir.path().join("tokenizer.json")).unwrap();
@@ -87,7 +103,7 @@ fn every_document_is_in_a_shard_or_held_out() {
         assert_eq!(start, array.len());
     }
     assert_eq!(tokens, index.tokens);
-    let (held, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|(id, _)| is_held_out(id));
+    let (held, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|(id, _)| ONE.contains(id));
     assert_eq!(found, kept.into_iter().collect());
     let heldout: String = held.iter().map(|(_, text)| format!("{text}{END_OF_TEXT}")).collect();
     assert_eq!(std::fs::read_to_string(dir.path().join("heldout.txt")).unwrap(), heldout);
@@ -105,8 +121,11 @@ fn a_document_longer_than_a_shard_comes_in_parts() {
     let files = [dir.path().join("d.jsonl.zst")];
     let cancel = CancelFlag::new();
     let options = TokenizerOptions { vocab_size: 257, sample_bytes: 1 << 20, seed: 1 };
-    std::fs::write(dir.path().join("tokenizer.json"), train(&files, &options, &control(&cancel)).unwrap()).unwrap();
-    let index = pack(dir.path(), &files, 2, 40, 3, &control(&cancel)).unwrap().index;
+    std::fs::write(dir.path().join("tokenizer.json"), train(&files, &options, ONE, &control(&cancel)).unwrap())
+        .unwrap();
+    let index = pack(dir.path(), &files, 2, &PackOptions { held_out: ONE, tokens_max: 40, seed: 3 }, &control(&cancel))
+        .unwrap()
+        .index;
     assert_eq!(index.tokens, 101 + 2);
     assert!(index.shards.iter().all(|shard| shard.tokens <= 40));
 }
@@ -116,6 +135,6 @@ fn an_empty_corpus_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     JsonlWriter::create(dir.path(), "d.jsonl.zst").unwrap().commit().unwrap();
     let options = TokenizerOptions { vocab_size: 257, sample_bytes: 1 << 20, seed: 1 };
-    let error = train(&[dir.path().join("d.jsonl.zst")], &options, &control(&CancelFlag::new())).unwrap_err();
+    let error = train(&[dir.path().join("d.jsonl.zst")], &options, ONE, &control(&CancelFlag::new())).unwrap_err();
     assert_eq!(error.to_string(), crate::CurateError::EmptyCorpus.to_string());
 }

@@ -14,7 +14,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::{DocumentText, id_hash, is_held_out};
+use super::{DocumentText, HeldOut, id_hash};
 use crate::error::CurateError;
 use crate::io::JsonlReader;
 
@@ -36,9 +36,10 @@ pub struct TokenizerOptions {
 pub(crate) fn train(
     files: &[PathBuf],
     options: &TokenizerOptions,
+    held_out: HeldOut,
     control: &Control<'_>,
 ) -> Result<String, CurateError> {
-    let sample = sample(files, options, control)?;
+    let sample = sample(files, options, held_out, control)?;
     if sample.is_empty() {
         return Err(CurateError::EmptyCorpus);
     }
@@ -61,14 +62,19 @@ pub(crate) fn train(
 }
 
 /// Documents whose seeded hash falls below the share that the sample may have.
-fn sample(files: &[PathBuf], options: &TokenizerOptions, control: &Control<'_>) -> Result<Vec<String>, CurateError> {
+fn sample(
+    files: &[PathBuf],
+    options: &TokenizerOptions,
+    held_out: HeldOut,
+    control: &Control<'_>,
+) -> Result<Vec<String>, CurateError> {
     let mut candidates: Vec<(u64, DocumentText)> = Vec::new();
     let mut total = 0u64;
     for file in files {
         control.cancel.check().map_err(|_| CurateError::Cancelled)?;
         let mut rows = JsonlReader::open(file)?;
         while let Some(document) = rows.next_row::<DocumentText>()? {
-            if !is_held_out(&document.id) {
+            if !held_out.contains(&document.id) {
                 total += document.text.len() as u64;
                 let order = SplitMix64::new(options.seed ^ id_hash(&document.id)).next_u64();
                 candidates.push((order, document));

@@ -11,6 +11,7 @@ use super::manifest::Manifest;
 use crate::dedup::{ExactIndex, Position, TextKey};
 use crate::error::CurateError;
 use crate::io::{JsonlReader, JsonlWriter, OutputFile};
+use crate::pack::{PARTS, part_of};
 use crate::record::Reject;
 use crate::stats::Funnel;
 
@@ -27,6 +28,7 @@ pub(super) fn read_keys(out: &Path, shard: usize) -> Result<Vec<TextKey>, Curate
 /// The part of a row that a reject needs.
 #[derive(Deserialize)]
 struct RowHead {
+    id: String,
     url: String,
     warc_offset: u64,
     text: String,
@@ -50,6 +52,7 @@ pub(super) fn run(
     }
     let mut funnel = Funnel::new(&[STAGE]);
     let (mut kept, mut text_bytes) = (0, 0);
+    let mut part_bytes = vec![0; PARTS];
     for (row, &key) in keys.iter().enumerate() {
         let row = row as u32;
         let Some(line) = rows.next_line()? else { break };
@@ -64,6 +67,7 @@ pub(super) fn run(
             funnel.pass(STAGE, head.text.len() as u64);
             kept += 1;
             text_bytes += head.text.len() as u64;
+            part_bytes[part_of(&head.id)] += head.text.len() as u64;
         } else {
             funnel.drop(STAGE, "duplicate");
             let detail = first.map(|first| format!("repeats row {} of extracted/{:05}", first.row, first.shard));
@@ -88,6 +92,7 @@ pub(super) fn run(
         rows: kept,
         text_bytes,
         heldout: (0, 0),
+        part_bytes,
         outputs: vec![documents.commit()?, rejects.commit()?],
         funnel,
     };

@@ -101,6 +101,7 @@ pub(super) fn run(plan: &Plan, shard: usize, out: &Path, control: &Control<'_>) 
         rows: kept_rows,
         text_bytes,
         heldout: (0, 0),
+        part_bytes: Vec::new(),
         outputs: vec![rows.commit()?, rejects.commit()?, key_file.commit()?],
         funnel,
     };

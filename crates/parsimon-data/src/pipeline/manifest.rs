@@ -24,6 +24,9 @@ pub(super) struct Manifest {
     pub(super) text_bytes: u64,
     /// Held-out documents and their bytes, of the task that sets them apart.
     pub(super) heldout: (u64, u64),
+    /// Bytes of text by the part that the document's id falls into, of the tasks that write documents.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) part_bytes: Vec<u64>,
     pub(super) outputs: Vec<OutputInfo>,
     pub(super) funnel: Funnel,
 }

@@ -15,7 +15,7 @@ use super::{apply, extract};
 use crate::dedup::{ExactIndex, Position};
 use crate::error::CurateError;
 use crate::io::OutputFile;
-use crate::pack::{self, TokenIndex};
+use crate::pack::{self, HeldOut, PackOptions, TokenIndex};
 use crate::stats::{Funnel, StageCounts};
 
 /// How a plan is run. None of it changes what is written.
@@ -183,6 +183,15 @@ fn run_stages(plan: &Plan, out: &Path, control: &Control<'_>) -> Result<Report, 
     })
 }
 
+/// Which documents are held out, by how the text is spread.
+fn held_out(documents: &[Manifest]) -> HeldOut {
+    let mut part_bytes = [0; pack::PARTS];
+    for manifest in documents {
+        part_bytes.iter_mut().zip(&manifest.part_bytes).for_each(|(sum, bytes)| *sum += bytes);
+    }
+    HeldOut::for_corpus(&part_bytes)
+}
+
 fn train_tokenizer(
     plan: &Plan,
     documents: &[Manifest],
@@ -194,7 +203,7 @@ fn train_tokenizer(
     if let Some(manifest) = Manifest::load(out, "tokenizer", &inputs) {
         return Ok(manifest);
     }
-    let json = pack::train(files, &plan.recipe.tokenizer, control)?;
+    let json = pack::train(files, &plan.recipe.tokenizer, held_out(documents), control)?;
     let mut file = OutputFile::create(out, "tokenizer.json")?;
     file.write_all(json.as_bytes()).map_err(|e| parsimon_core::io::FormatError::io(file.path(), "write", e))?;
     let manifest = Manifest {
@@ -203,6 +212,7 @@ fn train_tokenizer(
         rows: 0,
         text_bytes: 0,
         heldout: (0, 0),
+        part_bytes: Vec::new(),
         outputs: vec![file.commit()?],
         funnel: Funnel::default(),
     };
@@ -224,13 +234,15 @@ fn pack_tokens(
     }
     let n_documents = documents.iter().map(|manifest| manifest.rows).sum();
     let recipe = &plan.recipe;
-    let packed = pack::pack(out, files, n_documents, recipe.tokens_per_shard, recipe.seed, control)?;
+    let options = PackOptions { held_out: held_out(documents), tokens_max: recipe.tokens_per_shard, seed: recipe.seed };
+    let packed = pack::pack(out, files, n_documents, &options, control)?;
     let manifest = Manifest {
         task: "pack".to_owned(),
         inputs,
         rows: packed.index.tokens,
         text_bytes: 0,
         heldout: (packed.heldout_documents, packed.heldout_bytes),
+        part_bytes: Vec::new(),
         outputs: packed.outputs,
         funnel: Funnel::default(),
     };

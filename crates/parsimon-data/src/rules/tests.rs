@@ -42,7 +42,7 @@ fn verdicts() {
         ("a b c d ".repeat(10), "doc_mean_word_len"),
         (format!("{prose} # # #"), "doc_gopher_symbol_to_word"),
         (format!("{prose}{}", " 1234".repeat(20)), "doc_alpha_word_rate"),
-        (vec![prose; 9].join("\n"), "rr_para_frac"),
+        ([prose; 9].join("\n"), "rr_para_frac"),
         (format!("{prose}\n{prose}\n{}", "x\ny\nz"), "rr_para_char_frac"),
     ];
     for (text, reason) in cases {

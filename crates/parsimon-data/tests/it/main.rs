@@ -1,6 +1,6 @@
 //! The crate on whole files: golden archives, and the pipeline on the bundled sample.
 
-#![allow(clippy::unwrap_used, reason = "tests; clippy's own exception does not see the functions beside them")]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
 mod charset;
 mod corpus;
