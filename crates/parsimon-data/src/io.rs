@@ -48,13 +48,24 @@ pub(crate) fn remove_folder(path: &Path) -> Result<(), FormatError> {
     }
 }
 
-/// Whether a folder holds anything.
+/// What unfinished files are called: those of [`parsimon_core::io::AtomicFile`] that a kill left behind.
+const UNFINISHED: &str = ".tmp";
+
+fn is_unfinished(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| name.starts_with(UNFINISHED))
+}
+
+/// Whether a folder holds any file but unfinished ones.
 pub(crate) fn has_files(folder: &Path) -> Result<bool, FormatError> {
-    match std::fs::read_dir(folder) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(FormatError::io(folder, "list the folder", e)),
+    Ok(folder.exists() && list_files(folder)?.iter().any(|path| !is_unfinished(path)))
+}
+
+/// Removes the unfinished files below a folder.
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), FormatError> {
+    for path in list_files(folder)?.iter().filter(|path| is_unfinished(path)) {
+        remove_file(&folder.join(path))?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -80,9 +80,9 @@ pub(crate) fn pack(
     options: &PackOptions,
     control: &Control<'_>,
 ) -> Result<Packed, CurateError> {
-    let json =
-        std::fs::read(root.join("tokenizer.json")).map_err(|e| FormatError::io(root, "read tokenizer.json in", e))?;
-    let mut tokenizer = Tokenizer::from_bytes(&json).map_err(|e| CurateError::Tokenizer { reason: e.to_string() })?;
+    let json = Map::open(&root.join("tokenizer.json"))?;
+    let mut tokenizer =
+        Tokenizer::from_bytes(&json[..]).map_err(|e| CurateError::Tokenizer { reason: e.to_string() })?;
     // A document that spells the end token out must not end there.
     tokenizer.set_encode_special_tokens(true);
     let eos_id = tokenizer

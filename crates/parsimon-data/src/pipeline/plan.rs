@@ -90,7 +90,8 @@ impl Plan {
     pub(super) fn claim(&self, out: &Path, force: bool) -> Result<(), CurateError> {
         let file = out.join("plan.json");
         if file.exists() && !force {
-            return self.compare(&file, &Plan::read(out)?);
+            self.compare(&file, &Plan::read(out)?)?;
+            return Ok(io::remove_unfinished(out)?);
         }
         if force {
             for name in OUTPUTS {
