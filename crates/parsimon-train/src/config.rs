@@ -85,15 +85,15 @@ pub fn preset(name: &str, vocab_size: usize) -> Result<(ModelConfig, TrainConfig
     }
     let model = ModelConfig::sigma_tiny(vocab_size);
     let train = TrainConfig {
-        steps: 400,
-        batch: 16,
+        steps: 1900,
+        batch: 4,
         context: 256,
-        learning_rate: 3e-3,
-        warmup_steps: 40,
+        learning_rate: 2e-3,
+        warmup_steps: 100,
         weight_decay: 0.1,
         clip_norm: 1.0,
         seed: 1,
-        save_every: 100,
+        save_every: 500,
     };
     Ok((model, train))
 }
