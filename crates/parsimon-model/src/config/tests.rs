@@ -41,8 +41,8 @@ fn a_configuration_round_trips() {
 fn errors_name_file_key_value_and_expectation() {
     check_error(|c| c["model_type"] = "mamba".into(), &["model_type", "mamba", "llama or sigma"]);
     check_error(|c| c["num_attention_heads"] = 0.into(), &["num_attention_heads", "is 0"]);
-    check_error(|c| c["num_key_heads"] = 3.into(), &["n_q = 8, n_k = 3, n_v = 4"]);
-    check_error(|c| c["num_key_value_heads"] = 8.into(), &["num_key_value_heads", "is 8", "= 2", "= 4"]);
+    check_error(|c| c["num_key_heads"] = 3.into(), &["n_q = 4, n_k = 3, n_v = 2"]);
+    check_error(|c| c["num_key_value_heads"] = 8.into(), &["num_key_value_heads", "is 8", "= 1", "= 2"]);
     check_error(|c| c["num_hidden_layers"] = 5000.into(), &["5000", "4096"]);
     check_error(|c| c["vocab_size"] = "many".into(), &["vocab_size", "many"]);
     check_error(|c| c["vocab_size"] = Value::Null, &["vocab_size", "missing"]);

@@ -10,8 +10,8 @@ use crate::kernel::Threads;
 
 /// Handed to every operation, and kept by it for its backward pass.
 ///
-/// A step allocates hundreds of megabytes of activations and frees them again. Fresh memory from the system costs a page fault
-/// for every 4 KiB, which is a tenth of the whole step, so buffers go back to the tape and are handed out again by length.
+/// A step allocates hundreds of megabytes of activations and frees them again, and fresh memory from the system costs a page
+/// fault for every 4 KiB. So buffers go back to the tape and are handed out again by length.
 #[derive(Clone, Debug)]
 pub(crate) struct Tape {
     free: Arc<Mutex<HashMap<usize, Vec<Vec<f32>>>>>,
