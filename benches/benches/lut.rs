@@ -1,4 +1,5 @@
-//! The lookup-table GEMV under criterion, for its statistics between two states of the code: `cargo bench -p parsimon-bench`.
+//! The lookup-table GEMV under criterion, for its statistics between two states of the code: `cargo bench -p parsimon-bench
+//! --features criterion`.
 //!
 //! What is published comes from `cargo xtask bench lut`, which checks results and prints limits and baselines of the same run.
 #![allow(missing_docs, clippy::unwrap_used, reason = "criterion's macros make the entry point; inputs are made here")]

@@ -20,6 +20,21 @@ pub(crate) fn run() -> Result<()> {
     steps.run("clippy", || {
         let mut command = workspace::cargo();
         command.args(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+        process::run(&mut command)?;
+        // Apart, because criterion in the same graph would change features of burn's dependencies.
+        let mut command = workspace::cargo();
+        command.args([
+            "clippy",
+            "--release",
+            "-p",
+            "parsimon-bench",
+            "--features",
+            "criterion",
+            "--benches",
+            "--",
+            "-D",
+            "warnings",
+        ]);
         process::run(&mut command)
     })?;
     steps.run("docs", doc::build)?;

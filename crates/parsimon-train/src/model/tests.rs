@@ -215,8 +215,9 @@ fn check_gradients(config: &ModelConfig, context: usize, sequences: usize) {
             Reference { config, tensors: &moved }.loss(&batch, context)
         };
         let expected = (moved(step) - moved(-step)) / (2.0 * step);
-        // Single precision sums of terms that cancel.
-        let tolerance = 1e-3 * expected.abs().max(0.1);
+        // Along a random direction the derivative is about as large as the gradient, and so is what single precision rounds.
+        let norm = slice(gradient).iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let tolerance = 2e-4 * norm;
         assert!((actual - expected).abs() < tolerance, "{}: {actual}, expected {expected}", model.name(idx));
     }
 }
