@@ -85,7 +85,7 @@ pub fn preset(name: &str, vocab_size: usize) -> Result<(ModelConfig, TrainConfig
     }
     let model = ModelConfig::sigma_tiny(vocab_size);
     let train = TrainConfig {
-        steps: 1900,
+        steps: 2300,
         batch: 4,
         context: 256,
         learning_rate: 2e-3,

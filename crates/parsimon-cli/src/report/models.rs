@@ -119,7 +119,7 @@ fn layers(models: &[Model]) -> String {
     plot.end_labels(&labels);
     let plot = plot.finish("Relative quantization error of each matrix");
     format!(
-        "<h3>Error of each matrix</h3>\n<figure>\n{plot}<figcaption>|W \u{2212} \u{174}| / |W| in the Frobenius norm.</figcaption></figure>\n{}",
+        "<h3>Error of each matrix</h3>\n<figure>\n{plot}<figcaption>|W \u{2212} \u{174}|\u{b2} / |W|\u{b2} in the Frobenius norm.</figcaption></figure>\n{}",
         worst(models)
     )
 }

@@ -111,6 +111,8 @@ pub(super) struct Model {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Quantization {
     #[serde(default)]
+    bits: Option<f64>,
+    #[serde(default)]
     pub(super) bits_per_weight: Option<f64>,
     #[serde(default)]
     pub(super) layers: Vec<Layer>,
@@ -179,7 +181,11 @@ impl Run {
         for folder in folders {
             quantized.push(run.model(dir, &folder, &folder)?);
         }
-        quantized.sort_by(|a, b| b.bits_per_weight().total_cmp(&a.bits_per_weight()).then_with(|| a.name.cmp(&b.name)));
+        // Ternary codes take the room of 2-bit codes; what they can say decides then.
+        quantized.sort_by(|a, b| {
+            let by_room = b.bits_per_weight().total_cmp(&a.bits_per_weight());
+            by_room.then(b.bits().total_cmp(&a.bits())).then_with(|| a.name.cmp(&b.name))
+        });
         run.models.extend(quantized);
         Ok(run)
     }
@@ -212,6 +218,11 @@ impl Model {
             Some(quantization) => quantization.bits_per_weight.unwrap_or(f64::NAN),
             None => 32.0,
         }
+    }
+
+    /// Bits that a code can say: 1.58 for ternary weights.
+    fn bits(&self) -> f64 {
+        self.quantization.as_ref().and_then(|quantization| quantization.bits).unwrap_or(32.0)
     }
 
     pub(super) fn is_quantized(&self) -> bool {
