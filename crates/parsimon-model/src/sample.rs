@@ -1,6 +1,8 @@
 //! From logits to a token: greedy, or temperature and top-p with a seed.
 
 use parsimon_core::{Diagnose, SplitMix64};
+use parsimon_simd::math::exp2;
+use parsimon_simd::{Level, Vectorize, vectorize};
 
 /// Chooses tokens. The same seed and the same logits give the same tokens.
 #[derive(Clone, Debug)]
@@ -58,33 +60,75 @@ impl Sampler {
     }
 
     fn sample_top_p(&mut self, logits: &[f32]) -> u32 {
-        let mut order: Vec<u32> = (0..logits.len() as u32).filter(|&i| !logits[i as usize].is_nan()).collect();
-        let logit = |i: u32| logits[i as usize];
-        order.sort_unstable_by(|&a, &b| logit(b).total_cmp(&logit(a)).then(a.cmp(&b)));
-        let Some(&first) = order.first() else { return argmax(logits) };
-        let max = logit(first);
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if max.is_infinite() {
-            return first;
+            return argmax(logits);
         }
-        let weights: Vec<f64> =
-            order.iter().map(|&i| (f64::from(logit(i) - max) / f64::from(self.temperature)).exp()).collect();
-        let total: f64 = weights.iter().sum();
-        let mut kept = 0.0;
-        let nucleus = weights
-            .iter()
-            .position(|weight| {
-                kept += weight;
-                kept >= f64::from(self.top_p) * total
-            })
-            .map_or(weights.len(), |last| last + 1);
-        let mut target = self.rng.next_f64() * weights[..nucleus].iter().sum::<f64>();
-        for (&token, weight) in order.iter().zip(&weights[..nucleus]) {
-            target -= weight;
+        let mut weights = vec![0.0; logits.len()];
+        let total =
+            vectorize(Level::best(), Weights { logits, max, temperature: self.temperature, weights: &mut weights });
+        let nucleus = nucleus(&weights, f64::from(self.top_p) * total);
+        let mass: f64 = nucleus.iter().map(|&token| f64::from(weights[token as usize])).sum();
+        let mut target = self.rng.next_f64() * mass;
+        for &token in &nucleus {
+            target -= f64::from(weights[token as usize]);
             if target < 0.0 {
                 return token;
             }
         }
-        order[nucleus - 1]
+        nucleus[nucleus.len() - 1]
+    }
+}
+
+/// `weights = e^((logits - max) / temperature)`, 0 for NaN; returns their sum.
+struct Weights<'a> {
+    logits: &'a [f32],
+    max: f32,
+    temperature: f32,
+    weights: &'a mut [f32],
+}
+
+impl Vectorize for Weights<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> f64 {
+        let factor = std::f32::consts::LOG2_E / self.temperature;
+        for (weight, &logit) in self.weights.iter_mut().zip(self.logits) {
+            let exponential = exp2::<FMA>((logit - self.max) * factor);
+            *weight = if logit.is_nan() { 0.0 } else { exponential };
+        }
+        self.weights.iter().map(|&weight| f64::from(weight)).sum()
+    }
+}
+
+/// The smallest set of most likely tokens whose weights reach `mass`, most likely first, equal ones by id.
+///
+/// Only as many candidates as are needed get sorted: a whole vocabulary would cost more than a decoding step of a small model.
+fn nucleus(weights: &[f32], mass: f64) -> Vec<u32> {
+    const CANDIDATES: usize = 64;
+    let order = |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b));
+    let mut tokens: Vec<u32> = (0..weights.len() as u32).collect();
+    let mut n = CANDIDATES;
+    loop {
+        n = n.min(tokens.len());
+        if n < tokens.len() {
+            tokens.select_nth_unstable_by(n, order);
+        }
+        tokens[..n].sort_unstable_by(order);
+        let mut kept = 0.0;
+        let reached = tokens[..n].iter().position(|&token| {
+            kept += f64::from(weights[token as usize]);
+            kept >= mass
+        });
+        if let Some(last) = reached {
+            tokens.truncate(last + 1);
+            return tokens;
+        }
+        if n == tokens.len() {
+            return tokens;
+        }
+        n *= 4;
     }
 }
 

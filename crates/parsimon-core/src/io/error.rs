@@ -41,10 +41,14 @@ pub enum FormatError {
     },
     #[error("{}: tensors `{first}` and `{second}` overlap at byte {at} of the data", file.display())]
     Overlap { file: PathBuf, first: String, second: String, at: u64 },
-    #[error("{}: {} tensors are missing: {}", file.display(), names.len(), names.join(", "))]
+    #[error("{}: {} missing: {}", file.display(), tensors_are(names.len()), names.join(", "))]
     MissingTensors { file: PathBuf, names: Vec<String> },
     #[error("{}: the index says that `{tensor}` lies in {shard}, which does not hold it", file.display())]
     IndexMismatch { file: PathBuf, tensor: String, shard: String },
+}
+
+fn tensors_are(n: usize) -> String {
+    if n == 1 { "1 tensor is".to_owned() } else { format!("{n} tensors are") }
 }
 
 impl FormatError {

@@ -32,6 +32,33 @@ fn top_p_cuts_the_tail() {
     assert!((0..100).all(|_| narrow.sample(&logits) == 0));
 }
 
+/// However many candidates it takes, the nucleus is the shortest prefix of the sorted vocabulary.
+#[test]
+fn the_nucleus_is_the_shortest_sorted_prefix() {
+    let mut rng = SplitMix64::new(4);
+    for (len, spread) in [(1, 1.0), (5, 1.0), (64, 0.1), (65, 0.0), (1000, 3.0), (1000, 0.01), (300, 0.0)] {
+        let weights: Vec<f32> = (0..len).map(|_| (rng.next_normal() * spread).exp() as f32).collect();
+        let mut sorted: Vec<u32> = (0..len as u32).collect();
+        sorted.sort_by(|&a, &b| weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b)));
+        let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+        for top_p in [1e-9, 0.3, 0.9, 1.0] {
+            let nucleus = nucleus(&weights, top_p * total);
+            assert_eq!(nucleus, sorted[..nucleus.len()]);
+            let mass = |n: usize| sorted[..n].iter().map(|&t| f64::from(weights[t as usize])).sum::<f64>();
+            assert!(nucleus.len() == len || mass(nucleus.len()) >= top_p * total);
+            assert!(mass(nucleus.len() - 1) < top_p * total);
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_of_nan_and_infinities_does_not_panic() {
+    let mut sampler = Sampler::try_new(1.0, 0.9, 1).unwrap();
+    assert_eq!(sampler.sample(&[f32::NAN, 2.0, f32::NAN]), 1);
+    assert_eq!(sampler.sample(&[1.0, f32::INFINITY]), 1);
+    assert_eq!(sampler.sample(&[f32::NAN; 3]), 0);
+}
+
 #[test]
 fn seeds_repeat_and_options_are_checked() {
     let logits: Vec<f32> = (0..50).map(|i| (i as f32).sin()).collect();
