@@ -13,6 +13,9 @@ use serde::Serialize;
 const BAD_INPUT: u8 = 2;
 const OTHER: u8 = 1;
 
+/// How every library names an interrupted run.
+const CANCELLED: &str = "Cancelled";
+
 /// A failure as it is reported.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
@@ -82,6 +85,13 @@ impl Failure {
                 message = format!("{message}: {cause}");
             }
         }
+        if error.chain().any(|cause| cause.is::<Cancelled>())
+            || diagnosis(error).is_some_and(|e| e.variant() == CANCELLED)
+        {
+            // Training and curation keep what is done; other commands have written nothing under a final name.
+            let message = "stopped; the same command goes on from what is saved".to_owned();
+            return Failure { variant: CANCELLED.into(), message, file: None, place: None, status: OTHER };
+        }
         if let Some(known) = diagnosis(error) {
             return Failure {
                 variant: known.variant(),
@@ -91,14 +101,8 @@ impl Failure {
                 status: if known.is_bad_input() { BAD_INPUT } else { OTHER },
             };
         }
-        let cancelled = error.chain().any(|cause| cause.is::<Cancelled>());
-        let (variant, status) = if cancelled {
-            ("Cancelled", OTHER)
-        } else if error.is::<parsimon::simd::UnknownLevel>() {
-            ("UnknownLevel", BAD_INPUT)
-        } else {
-            ("Error", OTHER)
-        };
+        let (variant, status) =
+            if error.is::<parsimon::simd::UnknownLevel>() { ("UnknownLevel", BAD_INPUT) } else { ("Error", OTHER) };
         Failure { variant: variant.into(), message, file: None, place: None, status }
     }
 
