@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::ensure;
 use parsimon_core::SplitMix64;
 use parsimon_core::quant::rtn::{Levels, quantize};
-use parsimon_lut::{ActConfig, Backend, DenseMatrix, LowBitMatrix, PreparedActivations, quantize_table, reference};
+use parsimon_lut::{
+    ActConfig, Backend, DenseMatrix, Kernel, LowBitMatrix, PreparedActivations, quantize_table, reference,
+};
 use parsimon_simd::Level;
 use serde_json::json;
 
@@ -23,6 +25,9 @@ const COLD_BYTES: usize = 320 << 20;
 const TABLE_TOLERANCE: f64 = 1e-5;
 
 const GROUP: usize = 128;
+
+/// The variant that ratios compare with.
+const BASELINE: &str = "dense-f32";
 
 pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
     let shapes: &[(usize, usize)] = match effort {
@@ -43,6 +48,10 @@ pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
 /// One token, one thread. Hot: the same matrix again and again. Cold: enough copies that none is still in a cache when its turn comes.
 fn gemv(m: usize, k: usize, cold: bool, budget: Duration, sink: &mut Sink) -> anyhow::Result<()> {
     let case = format!("gemv {m}x{k} {}", if cold { "cold" } else { "hot" });
+    let wanted = wanted_levels(&case, m * k > 1 << 20, sink)?;
+    if wanted.is_empty() && !sink.wants(&case, BASELINE) {
+        return Ok(());
+    }
     let mut rng = SplitMix64::new(1);
     let weights: Vec<f32> = (0..m * k).map(|_| rng.next_normal() as f32).collect();
     let x: Vec<f32> = (0..k).map(|_| rng.next_normal() as f32).collect();
@@ -56,59 +65,57 @@ fn gemv(m: usize, k: usize, cold: bool, budget: Duration, sink: &mut Sink) -> an
         pool.install(|| time(budget, |i| copies[i % copies.len()].matmul_into(&x, 1, black_box(&mut out))));
     let exact: Vec<f64> = weights.chunks_exact(k).map(|row| dot(row, &x)).collect();
     ensure!(distance(&out, &exact) <= TABLE_TOLERANCE, "{case}: dense f32 is wrong");
-    let limit = |bytes: usize| bytes as f64 / read_bandwidth(if cold { COLD_BYTES } else { bytes });
     drop(copies);
-    let mut push = |variant: String, isa, times: Times, bytes: usize, bits: u8| {
-        let limit = limit(bytes);
+    let mut push = |variant: &str, level, times: Times, bytes: usize, bits: u8| {
+        let limit = 1e6 * bytes as f64 / read_bandwidth(if cold { COLD_BYTES } else { bytes });
+        let record = Record::lut_time(&case, variant, level, times);
+        let numbers = [("m", m), ("k", k), ("n", 1), ("bits", usize::from(bits)), ("group", GROUP)];
         sink.push(Record {
-            area: "lut",
-            case: case.clone(),
-            variant,
-            params: BTreeMap::from([
-                ("m", json!(m)),
-                ("k", json!(k)),
-                ("n", json!(1)),
-                ("bits", json!(bits)),
-                ("group", json!(GROUP)),
-            ]),
-            isa,
-            threads: 1,
-            metric: "time",
-            unit: "us",
-            median: times.median * 1e6,
-            min: times.min * 1e6,
-            max: times.max * 1e6,
-            runs: times.runs,
-            limit: Some(limit * 1e6),
-            pct_of_limit: Some(100.0 * limit / times.median),
-            baseline: Some("dense-f32".into()),
+            params: numbers.map(|(name, number)| (name, json!(number))).into(),
+            limit: Some(limit),
+            pct_of_limit: Some(100.0 * limit / record.median),
+            baseline: Some(BASELINE.into()),
             ratio_to_baseline: Some(dense_times.median / times.median),
-            checked: true,
+            ..record
         });
     };
-    push("dense-f32".into(), Level::best().name(), dense_times, dense_bytes, 32);
-    for bits in 1..=4 {
+    push(BASELINE, Level::best(), dense_times, dense_bytes, 32);
+    for (bits, levels) in wanted {
         let quantized = quantize(&weights, m, k, Levels::Bits(bits), GROUP)?;
-        let mut kernels = Vec::new();
-        for level in Level::available() {
+        for level in levels {
             let matrix = LowBitMatrix::from_quantized(&quantized, Backend::Exact(level))?;
-            // Several levels may share a body, and the scalar one is no candidate for large sizes.
-            if kernels.contains(&matrix.kernel()) || (level == Level::Scalar && m * k > 1 << 20) {
-                continue;
-            }
-            kernels.push(matrix.kernel());
             let prepared = PreparedActivations::try_new(&x, 1, k, ActConfig::for_matrix(&matrix))?;
-            let (name, bytes) = (matrix.kernel().name(), matrix.bytes());
+            let (kernel, bytes) = (matrix.kernel(), matrix.bytes());
             matrix.matmul_into(&prepared, &mut out);
             let error = distance(&out, &reference::matmul_table(&quantized, &prepared));
-            ensure!(error <= TABLE_TOLERANCE, "{case}: {name} at {bits} bits is off by {error}");
+            ensure!(error <= TABLE_TOLERANCE, "{case}: {} at {bits} bits is off by {error}", kernel.name());
             let copies = self::copies(matrix, bytes, cold);
             let times =
                 pool.install(|| time(budget, |i| copies[i % copies.len()].matmul_into(&prepared, black_box(&mut out))));
-            push(format!("{}-{bits}bit", name.trim_start_matches("lut-")), level.name(), times, bytes, bits);
+            push(&variant(kernel, bits), level, times, bytes, bits);
         }
     }
     Ok(())
+}
+
+/// The levels to measure at every width that the filter leaves: one a kernel, and the scalar one for small sizes only.
+fn wanted_levels(case: &str, is_large: bool, sink: &Sink) -> anyhow::Result<Vec<(u8, Vec<Level>)>> {
+    let mut levels: Vec<(Kernel, Level)> = Vec::new();
+    for level in Level::available().filter(|&level| !(is_large && level == Level::Scalar)) {
+        let kernel = Kernel::select(Backend::Exact(level))?;
+        if levels.iter().all(|&(known, _)| known != kernel) {
+            levels.push((kernel, level));
+        }
+    }
+    let wanted = (1..=4).map(|bits| {
+        let wanted = levels.iter().filter(|(kernel, _)| sink.wants(case, &variant(*kernel, bits)));
+        (bits, wanted.map(|&(_, level)| level).collect::<Vec<_>>())
+    });
+    Ok(wanted.filter(|(_, levels)| !levels.is_empty()).collect())
+}
+
+fn variant(kernel: Kernel, bits: u8) -> String {
+    format!("{}-{bits}bit", kernel.name().trim_start_matches("lut-"))
 }
 
 fn copies<T: Clone>(matrix: T, bytes: usize, cold: bool) -> Vec<T> {
@@ -130,25 +137,8 @@ fn tables(k: usize, budget: Duration, sink: &mut Sink) -> anyhow::Result<()> {
         let scale = scales[j / 16];
         ensure!((f32::from(table[15]) * scale - sum).abs() <= 0.501 * scale, "{case}: table {j} is wrong");
     }
-    sink.push(Record {
-        area: "lut",
-        case,
-        variant: "quantize_table".into(),
-        params: BTreeMap::from([("k", json!(k)), ("ags", json!(64))]),
-        isa: Level::best().name(),
-        threads: 1,
-        metric: "time",
-        unit: "us",
-        median: times.median * 1e6,
-        min: times.min * 1e6,
-        max: times.max * 1e6,
-        runs: times.runs,
-        limit: None,
-        pct_of_limit: None,
-        baseline: None,
-        ratio_to_baseline: None,
-        checked: true,
-    });
+    let record = Record::lut_time(&case, "quantize_table", Level::best(), times);
+    sink.push(Record { params: BTreeMap::from([("k", json!(k)), ("ags", json!(64))]), ..record });
     Ok(())
 }
 

@@ -19,6 +19,8 @@ use crate::record::{Record, Sink};
 
 const VOCAB: usize = 8192;
 
+const CASE: &str = "decode sigma-tiny";
+
 /// Positions in the cache while a token is decoded.
 const CONTEXT: usize = 64;
 
@@ -28,6 +30,9 @@ const LOGIT_DISTANCE_MAX: [(Levels, f64); 4] =
     [(Levels::Bits(4), 0.4), (Levels::Bits(3), 0.8), (Levels::Bits(2), 1.3), (Levels::Ternary, 1.4)];
 
 pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
+    if !sink.wants(CASE, "f32") && LOGIT_DISTANCE_MAX.iter().all(|&(levels, _)| !sink.wants(CASE, &variant(levels))) {
+        return Ok(());
+    }
     let config = ModelConfig::sigma_tiny(if effort == Effort::Smoke { 512 } else { VOCAB });
     let dir = tempfile::tempdir()?;
     let source = dir.path().join("f32");
@@ -42,14 +47,15 @@ pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
 }
 
 fn decode(source: &Path, dir: &Path, threads: usize, budget: Duration, sink: &mut Sink) -> anyhow::Result<()> {
-    let case = "decode sigma-tiny";
+    let mut wanted = LOGIT_DISTANCE_MAX.to_vec();
+    wanted.retain(|&(levels, _)| sink.wants(CASE, &variant(levels)));
     let model = Model::open(source, &LoadOptions::default())?;
     let (dense, expected) = measure(&model, budget)?;
     let mut push = |variant: &str, model: &Model, times: Times| {
         let limit = read_bandwidth(model.bytes_per_token()) / model.bytes_per_token() as f64;
         sink.push(Record {
             area: "model",
-            case: case.into(),
+            case: CASE.into(),
             variant: variant.into(),
             params: BTreeMap::from([
                 ("context", json!(CONTEXT)),
@@ -72,11 +78,8 @@ fn decode(source: &Path, dir: &Path, threads: usize, budget: Duration, sink: &mu
     };
     push("f32", &model, dense);
     let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
-    for (levels, distance_max) in LOGIT_DISTANCE_MAX {
-        let variant = match levels {
-            Levels::Bits(bits) => format!("{bits}bit"),
-            Levels::Ternary => "ternary".to_owned(),
-        };
+    for (levels, distance_max) in wanted {
+        let variant = variant(levels);
         let folder = dir.join(&variant);
         if !folder.exists() {
             quantize_folder(source, &folder, &QuantizeOptions { levels, group: 64 }, &control)?;
@@ -86,10 +89,17 @@ fn decode(source: &Path, dir: &Path, threads: usize, budget: Duration, sink: &mu
         let error: f64 = logits.iter().zip(&expected).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         let energy: f64 = expected.iter().map(|&b| f64::from(b).powi(2)).sum();
         let distance = (error / energy).sqrt();
-        ensure!(distance <= distance_max, "{case} {variant}: logits are {distance} away from f32");
+        ensure!(distance <= distance_max, "{CASE} {variant}: logits are {distance} away from f32");
         push(&variant, &model, times);
     }
     Ok(())
+}
+
+fn variant(levels: Levels) -> String {
+    match levels {
+        Levels::Bits(bits) => format!("{bits}bit"),
+        Levels::Ternary => "ternary".to_owned(),
+    }
 }
 
 /// Times of one decoding step at a fixed context, and its logits.

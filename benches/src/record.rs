@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use parsimon_simd::Level;
 use serde::Serialize;
+use serde_json::Value;
+
+use crate::measure::Times;
 
 /// One measurement; the field names are the contract of docs/ARCHITECTURE.md.
 #[derive(Clone, Debug, Serialize)]
@@ -10,7 +14,7 @@ pub(crate) struct Record {
     pub(crate) area: &'static str,
     pub(crate) case: String,
     pub(crate) variant: String,
-    pub(crate) params: BTreeMap<&'static str, serde_json::Value>,
+    pub(crate) params: BTreeMap<&'static str, Value>,
     pub(crate) isa: &'static str,
     pub(crate) threads: usize,
     pub(crate) metric: &'static str,
@@ -28,6 +32,31 @@ pub(crate) struct Record {
     pub(crate) ratio_to_baseline: Option<f64>,
     /// The result was compared with the reference before timing; a failed comparison ends the run.
     pub(crate) checked: bool,
+}
+
+impl Record {
+    /// A time in microseconds of the area `lut`, on one thread, without limit and baseline.
+    pub(crate) fn lut_time(case: &str, variant: &str, level: Level, times: Times) -> Self {
+        Record {
+            area: "lut",
+            case: case.to_owned(),
+            variant: variant.to_owned(),
+            params: BTreeMap::new(),
+            isa: level.name(),
+            threads: 1,
+            metric: "time",
+            unit: "us",
+            median: times.median * 1e6,
+            min: times.min * 1e6,
+            max: times.max * 1e6,
+            runs: times.runs,
+            limit: None,
+            pct_of_limit: None,
+            baseline: None,
+            ratio_to_baseline: None,
+            checked: true,
+        }
+    }
 }
 
 /// Prints records as they come and keeps them.
