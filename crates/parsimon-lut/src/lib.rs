@@ -45,7 +45,7 @@
 //! y_m    = sum_G s_{m,G} / 2 * ( sum_i 2^i sum_{j in G} T_j[idx_{m,i,j}]  +  o_{m,G} * beta_G )     beta_G = -sum_{k in G} a_k
 //! ```
 //!
-//! with `o = 2 zp - 2^b + 1` from the zero point. `beta` comes from the unquantized activations, so the constant term is exact.
+//! with `o = 2 zp - 2^b + 1` from the zero point (a real zero `z` gives `(s / 2 + z) beta` instead of `s / 2 o beta`). `beta` comes from the unquantized activations, so the constant term is exact.
 //! Time and bytes are proportional to `b`. PAPER(luttc §3.1): the mirror `T[i] = -T[15-i]` halves the work of the build ("table
 //! symmetrization").
 //!
