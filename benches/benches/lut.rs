@@ -21,7 +21,7 @@ fn gemv(criterion: &mut Criterion) {
     for bits in 1..=4 {
         let codes = quantize(&weights, M, K, Levels::Bits(bits), 64).unwrap();
         let matrix = LowBitMatrix::from_quantized(&codes, Backend::Auto).unwrap();
-        let prepared = PreparedActivations::try_new(&x, 1, K, ActConfig::for_matrix(&matrix)).unwrap();
+        let prepared = PreparedActivations::try_new(&x, 1, K, &ActConfig::for_matrix(&matrix)).unwrap();
         let mut out = vec![0.0; M];
         let id = BenchmarkId::new(matrix.kernel().name(), format!("{bits} bits"));
         group.bench_function(id, |bencher| bencher.iter(|| matrix.matmul_into(&prepared, &mut out)));

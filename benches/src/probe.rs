@@ -1,10 +1,12 @@
-//! What the machine can do: how fast memory of a given size is read.
+//! What the machine can do: how fast memory of a given size is read, and how many lookups and products a core makes.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parsimon_lut::Method;
+use parsimon_lut::roofline::run_peak;
 use parsimon_simd::{Level, Vectorize, vectorize};
 
 use crate::measure::time;
@@ -48,5 +50,41 @@ impl Vectorize for Sum<'_> {
             }
         }
         lanes.iter().fold(0, |all, lane| all ^ lane)
+    }
+}
+
+/// Bytes a second that one thread looks up, or multiplies and adds, by the method's instruction at `level`; the best reading of this run.
+pub(crate) fn peak(method: Method, level: Level) -> Option<f64> {
+    static BEST: Mutex<BTreeMap<String, f64>> = Mutex::new(BTreeMap::new());
+    const OPERATIONS: usize = 1 << 18;
+    let mut operations = None;
+    let times = time(Duration::from_millis(10), |_| operations = run_peak(method, level, OPERATIONS));
+    let reading = operations? as f64 / times.min;
+    let mut best = BEST.lock().unwrap_or_else(PoisonError::into_inner);
+    let best = best.entry(format!("{method:?} {level}")).or_insert(reading);
+    *best = best.max(reading);
+    Some(*best)
+}
+
+/// Cycles a second, by a chain of multiplications, which take 3 cycles each on every x86 core of the last ten years.
+fn cycles_per_second() -> f64 {
+    const LATENCY: f64 = 3.0;
+    const STEPS: u64 = 1 << 20;
+    let times = time(Duration::from_millis(20), |i| {
+        let mut x = i as u64 | 1;
+        for _ in 0..STEPS {
+            x = black_box(x).wrapping_mul(x);
+        }
+        black_box(x);
+    });
+    STEPS as f64 * LATENCY / times.min
+}
+
+/// Says how many 512-bit operations a cycle this core makes, which decides what a low-bit kernel can reach here.
+pub(crate) fn print_class() {
+    let register = |method| Some(peak(method, Level::best())? / 64.0 / cycles_per_second());
+    if let (Some(permutes), Some(dots)) = (register(Method::Lut), register(Method::Dot)) {
+        let class = if permutes >= 1.5 { "A" } else { "B" };
+        eprintln!("class {class}: {permutes:.2} byte permutes and {dots:.2} dot products of 512 bits a cycle");
     }
 }

@@ -35,15 +35,15 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A time in microseconds of the area `lut`, on one thread, without limit and baseline.
-    pub(crate) fn lut_time(case: &str, variant: &str, level: Level, times: Times) -> Self {
+    /// A time in microseconds of the area `lut`, without limit and baseline.
+    pub(crate) fn lut_time(case: &str, variant: &str, level: Level, threads: usize, times: Times) -> Self {
         Record {
             area: "lut",
             case: case.to_owned(),
             variant: variant.to_owned(),
             params: BTreeMap::new(),
             isa: level.name(),
-            threads: 1,
+            threads,
             metric: "time",
             unit: "us",
             median: times.median * 1e6,
@@ -68,8 +68,8 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn new(filter: Option<String>) -> Self {
         println!(
-            "{:<7} {:<24} {:<16} {:>3} {:>12} {:>12} {:<9} {:>7} {:>9}",
-            "area", "case", "variant", "thr", "median", "min", "unit", "limit", "ratio"
+            "{:<6} {:<22} {:<23} {:>3} {:>11} {:>11} {:<9} {:>6} {:>8} {:>7} {:>8} {:>6}",
+            "area", "case", "variant", "thr", "median", "min", "unit", "limit", "ratio", "GB/s", "GOP/s", "/dot"
         );
         Sink { filter, records: Vec::new() }
     }
@@ -82,9 +82,22 @@ impl Sink {
     pub(crate) fn push(&mut self, record: Record) {
         let percent = record.pct_of_limit.map_or_else(|| "-".into(), |p| format!("{p:.0} %"));
         let ratio = record.ratio_to_baseline.map_or_else(|| "-".into(), |r| format!("{r:.2}x"));
+        let number = |name: &str, digits: usize| match record.params.get(name).and_then(Value::as_f64) {
+            Some(number) => format!("{number:.digits$}"),
+            None => "-".into(),
+        };
         println!(
-            "{:<7} {:<24} {:<16} {:>3} {:>12.3} {:>12.3} {:<9} {percent:>7} {ratio:>9}",
-            record.area, record.case, record.variant, record.threads, record.median, record.min, record.unit
+            "{:<6} {:<22} {:<23} {:>3} {:>11.3} {:>11.3} {:<9} {percent:>6} {ratio:>8} {:>7} {:>8} {:>6}",
+            record.area,
+            record.case,
+            record.variant,
+            record.threads,
+            record.median,
+            record.min,
+            record.unit,
+            number("gb_per_s", 1),
+            number("gop_per_s", 0),
+            number("ratio_to_dot_peak", 2)
         );
         self.records.push(record);
     }

@@ -11,6 +11,6 @@ mod safetensors;
 pub use atomic::{AtomicFile, copy_file};
 pub use error::FormatError;
 pub use json::{JSON_BYTES_MAX, read_json, write_json};
-pub use map::Map;
+pub use map::{Map, Pages};
 pub use npy::{NpyArray, NpyElement, write_npy};
 pub use safetensors::{Checkpoint, TensorData, write_safetensors};

@@ -1,46 +1,130 @@
-//! Activations as lookup tables, shared by every matrix that reads them.
+//! Activations in the form that a method reads, shared by every matrix that reads them.
 
+use std::sync::Arc;
+
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
+use crate::kernel::{Act, Tokens};
 use crate::table::{AGS_DEFAULT, ENTRIES, LOOKUP, quantize_table};
-use crate::{ActivationError, LowBitMatrix};
+use crate::{ActivationError, LowBitMatrix, Method, int8, trit};
 
-/// The largest magnitude of an integer activation: four sum to at most 124.
-const INTEGER_MAX: u8 = 31;
-
-/// Columns of one step of the layouts: everything is padded to it.
+/// Columns of one step of the layouts of [`Method::Lut`] and [`Method::Dot`]: everything is padded to it.
 pub(crate) const K_STEP: usize = 32;
 
-/// How activations are prepared.
+/// Inputs that share an 8-bit scale, unless the caller says otherwise.
+const INT8_BLOCK_DEFAULT: usize = 32;
+
+/// Inputs that share a ternary table scale, unless the caller says otherwise (PAPER(tmac §3.6)).
+const ELUT_AGS_DEFAULT: usize = 160;
+
+/// The fewest inputs that one thread prepares when tokens run in parallel.
+const PARALLEL_MIN: usize = 1 << 14;
+
+/// What activations become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ActConfig {
-    /// Inputs that share a table scale: a positive multiple of 32.
-    pub ags: usize,
-    /// Inputs that share a weight scale in the matrices that will read the tables: 16, a multiple of 32, or at least `k`.
-    pub group: usize,
+pub enum ActQuant {
+    /// 8-bit tables of 16 sums for four inputs each, with a scale for `ags` inputs, a multiple of 32: for [`Method::Lut`].
+    Table {
+        /// Inputs that share a table scale.
+        ags: usize,
+    },
+    /// 8-bit tables of 122 sums for five inputs each, with a scale for `ags` inputs, a multiple of 5: for [`Method::Elut`].
+    TernaryTable {
+        /// Inputs that share a table scale.
+        ags: usize,
+    },
+    /// 8-bit integers with a scale for `block` inputs, a multiple of 32 or at least `k`: for [`Method::Dot`].
+    Int8 {
+        /// Inputs that share a scale.
+        block: usize,
+    },
 }
 
-impl ActConfig {
-    /// What `matrix` needs, with the default `ags` of 64 (32 where groups are smaller).
-    pub fn for_matrix(matrix: &LowBitMatrix) -> Self {
-        ActConfig { ags: if matrix.group() < AGS_DEFAULT { K_STEP } else { AGS_DEFAULT }, group: matrix.group() }
+impl ActQuant {
+    /// Inputs that share a scale.
+    fn ags(self) -> usize {
+        match self {
+            ActQuant::Table { ags } | ActQuant::TernaryTable { ags } | ActQuant::Int8 { block: ags } => ags,
+        }
     }
 }
 
-/// The lookup tables of `n` activation vectors: built once, read by every matrix with the same inputs (query, key and value
-/// projections; gate and up).
+/// How activations are prepared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ActConfig {
+    /// What they become.
+    pub quant: ActQuant,
+    /// Inputs that share a weight scale in the matrices that will read them: 16, a multiple of 32, or at least `k`.
+    pub group: usize,
+    /// Input `order[i]` stands at column `i` of the weights: GPTQ's act-order.
+    pub order: Option<Arc<[u32]>>,
+}
+
+impl ActConfig {
+    /// What `matrix` needs. Tables have a scale for 64 inputs (32 where groups are smaller), ternary tables for 160, 8-bit integers for 32.
+    pub fn for_matrix(matrix: &LowBitMatrix) -> Self {
+        let quant = match matrix.kernel().method() {
+            Method::Lut => ActQuant::Table { ags: if matrix.group() < AGS_DEFAULT { K_STEP } else { AGS_DEFAULT } },
+            Method::Elut => ActQuant::TernaryTable { ags: ELUT_AGS_DEFAULT },
+            Method::Dot => ActQuant::Int8 { block: INT8_BLOCK_DEFAULT },
+        };
+        ActConfig { quant, group: matrix.group(), order: matrix.order().cloned() }
+    }
+
+    fn check(&self, k: usize) -> Result<(), ActivationError> {
+        let ActConfig { quant, group, ref order } = *self;
+        let ags = quant.ags();
+        let granule = if matches!(quant, ActQuant::TernaryTable { .. }) { trit::FIVE } else { K_STEP };
+        let whole_row = matches!(quant, ActQuant::Int8 { .. }) && ags >= k;
+        if ags == 0 || !(ags.is_multiple_of(granule) || whole_row) {
+            return Err(ActivationError::UnsupportedAgs { ags, granule });
+        }
+        if !is_supported_group(group, k) {
+            return Err(ActivationError::UnsupportedGroup { group, k });
+        }
+        match order {
+            Some(order) if order.len() != k || order.iter().any(|&i| i as usize >= k) => {
+                Err(ActivationError::BadOrder { k })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A cache line, so that no load of a kernel straddles two.
+#[derive(Clone, Copy, Pod, Zeroable, Debug)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// The sizes of one prepared token.
+#[derive(Clone, Copy, Default, Debug)]
+struct Sizes {
+    /// Columns with padding.
+    k_padded: usize,
+    /// Bytes of the codes.
+    codes: usize,
+    scales: usize,
+    groups: usize,
+}
+
+/// Activations of `n` tokens, prepared once and read by every matrix with the same inputs (query, key and value projections; gate and up).
 ///
-/// Holds, for each token, `[k / 4][16]` bytes of tables, one `f32` scale per `ags` inputs, and `beta_G`, minus the sum of the
-/// unquantized activations of each weight group.
+/// Holds, for each token, tables or 8-bit integers ([`ActQuant`]), one `f32` scale for every `ags` inputs, and `beta_G`, minus the sum of
+/// the activations of each weight group: the unquantized ones for tables, whose entries are centred, and the quantized ones for 8-bit integers.
 #[derive(Clone, Debug)]
 pub struct PreparedActivations {
     config: ActConfig,
     n: usize,
     k: usize,
-    k_padded: usize,
-    tables: Vec<i8>,
+    sizes: Sizes,
+    /// Lines of codes from one token to the next: one more than needed, so that tokens do not compete for the same sets of a cache.
+    stride: usize,
+    codes: Vec<Line>,
     scales: Vec<f32>,
     betas: Vec<f32>,
-    /// One padded vector, kept for reuse.
-    padded: Vec<f32>,
+    /// What a token's outputs are multiplied with, where integers were given; else empty.
+    token_scales: Vec<f32>,
 }
 
 impl PreparedActivations {
@@ -48,63 +132,77 @@ impl PreparedActivations {
     ///
     /// # Errors
     ///
-    /// [`ActivationError::NonFinite`] with the place; [`ActivationError`] for an `ags` or `group` that no kernel reads.
+    /// [`ActivationError::NonFinite`] with the place; [`ActivationError`] for a configuration that no kernel reads.
     ///
     /// # Panics
     ///
     /// When `x.len() != n * k`.
-    pub fn try_new(x: &[f32], n: usize, k: usize, config: ActConfig) -> Result<Self, ActivationError> {
-        let mut prepared = Self::empty(config);
+    pub fn try_new(x: &[f32], n: usize, k: usize, config: &ActConfig) -> Result<Self, ActivationError> {
+        let mut prepared = Self::empty();
         prepared.prepare(x, n, k, config)?;
         Ok(prepared)
     }
 
-    /// Prepares integer activations `x [n, k]` so that every table entry is an exact sum and its scale is 1.
+    /// Prepares integer activations `x [n, k]` so that every product with integer weights is an exact integer, times the token's scale.
     ///
-    /// With integer weights and scales the product is then exact; tests and hardware models compare it bit for bit.
+    /// This is the lossless mode of BitNet: the caller quantizes a token to 8 bits and gives `1 / scale`. Without `token_scales` they are 1.
+    /// Sums stay exact while they are below 2^24.
     ///
     /// # Errors
     ///
-    /// [`ActivationError::IntegerTooLarge`] for a magnitude above 31 (four of them must fit 8 bits), and as
-    /// [`try_new`](Self::try_new) for the group.
+    /// [`ActivationError::IntegerTooLarge`] for a magnitude whose sums do not fit a table of 8 bits: above 31 for [`ActQuant::Table`],
+    /// above 25 for [`ActQuant::TernaryTable`]; and as [`try_new`](Self::try_new).
     ///
     /// # Panics
     ///
-    /// When `x.len() != n * k`.
-    pub fn from_integers(x: &[i8], n: usize, k: usize, group: usize) -> Result<Self, ActivationError> {
-        if let Some(i) = x.iter().position(|a| a.unsigned_abs() > INTEGER_MAX) {
-            return Err(ActivationError::IntegerTooLarge { token: i / k, index: i % k, value: x[i] });
+    /// When `x.len() != n * k` or there are token scales, but not `n`.
+    pub fn from_integers(
+        x: &[i8],
+        token_scales: Option<&[f32]>,
+        n: usize,
+        k: usize,
+        config: &ActConfig,
+    ) -> Result<Self, ActivationError> {
+        assert!(token_scales.is_none_or(|scales| scales.len() == n), "there must be a scale for every token");
+        let max = match config.quant {
+            ActQuant::Table { .. } => 31,
+            ActQuant::TernaryTable { .. } => 25,
+            ActQuant::Int8 { .. } => 128,
+        };
+        if let Some(i) = x.iter().position(|a| a.unsigned_abs() > max) {
+            return Err(ActivationError::IntegerTooLarge { token: i / k, index: i % k, value: x[i], max });
         }
-        let floats: Vec<f32> = x.iter().map(|&a| f32::from(a)).collect();
-        let mut prepared = Self::try_new(&floats, n, k, ActConfig { ags: AGS_DEFAULT, group })?;
-        let tables_len = prepared.table_len();
-        for token in 0..n {
-            let (tables, _) = prepared.tables[token * tables_len..][..tables_len].as_chunks_mut::<ENTRIES>();
-            for (quad, table) in x[token * k..][..k].chunks(LOOKUP).zip(tables) {
-                for (i, entry) in table.iter_mut().enumerate() {
-                    *entry = quad.iter().enumerate().map(|(t, &a)| if i >> t & 1 == 1 { a } else { -a }).sum();
-                }
+        if let Some((token, &value)) = token_scales.unwrap_or_default().iter().enumerate().find(|(_, s)| !s.is_finite())
+        {
+            return Err(ActivationError::NonFiniteScale { token, value });
+        }
+        let mut prepared = Self::empty();
+        let fill = |token: usize, row: &mut [f32]| {
+            for (a, &x) in row.iter_mut().zip(&x[token * k..][..k]) {
+                *a = f32::from(x);
             }
-        }
-        prepared.scales.fill(1.0);
+        };
+        prepared.build(n, k, config, Scaling::Exact, fill)?;
+        prepared.token_scales = token_scales.map_or_else(|| vec![1.0; n], <[f32]>::to_vec);
         Ok(prepared)
     }
 
     /// No tokens; a buffer for [`prepare`](Self::prepare).
-    pub fn empty(config: ActConfig) -> Self {
+    pub fn empty() -> Self {
         PreparedActivations {
-            config,
+            config: ActConfig { quant: ActQuant::Table { ags: AGS_DEFAULT }, group: K_STEP, order: None },
             n: 0,
             k: 0,
-            k_padded: 0,
-            tables: Vec::new(),
+            sizes: Sizes::default(),
+            stride: 0,
+            codes: Vec::new(),
             scales: Vec::new(),
             betas: Vec::new(),
-            padded: Vec::new(),
+            token_scales: Vec::new(),
         }
     }
 
-    /// Prepares other activations in the same buffers; nothing is allocated when the shapes repeat.
+    /// Prepares other activations in the same buffers; they do not grow when the shapes repeat.
     ///
     /// # Errors
     ///
@@ -113,38 +211,76 @@ impl PreparedActivations {
     /// # Panics
     ///
     /// When `x.len() != n * k`.
-    pub fn prepare(&mut self, x: &[f32], n: usize, k: usize, config: ActConfig) -> Result<(), ActivationError> {
+    pub fn prepare(&mut self, x: &[f32], n: usize, k: usize, config: &ActConfig) -> Result<(), ActivationError> {
         assert_eq!(x.len(), n * k, "x must be [n, k]");
+        self.build(n, k, config, Scaling::Fitted, |token, row| row.copy_from_slice(&x[token * k..][..k]))
+    }
+
+    /// Prepares activations that `fill(token, row)` computes, a row of `k` at a time.
+    ///
+    /// This fuses the operator before a product (a normalization, an activation function) with the preparation: its `[n, k]` result is
+    /// never stored, and the outcome is bit for bit that of [`prepare`](Self::prepare) on it (PAPER(luttc §3.3)).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_new`](Self::try_new).
+    pub fn prepare_with(
+        &mut self,
+        n: usize,
+        k: usize,
+        config: &ActConfig,
+        fill: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<(), ActivationError> {
+        self.build(n, k, config, Scaling::Fitted, fill)
+    }
+
+    fn build(
+        &mut self,
+        n: usize,
+        k: usize,
+        config: &ActConfig,
+        scaling: Scaling,
+        fill: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<(), ActivationError> {
         self.n = 0;
-        if config.ags == 0 || !config.ags.is_multiple_of(K_STEP) {
-            return Err(ActivationError::UnsupportedAgs { ags: config.ags });
-        }
-        if !is_supported_group(config.group, k) {
-            return Err(ActivationError::UnsupportedGroup { group: config.group, k });
-        }
-        if let Some(i) = x.iter().position(|a| !a.is_finite()) {
-            return Err(ActivationError::NonFinite { token: i / k, index: i % k });
-        }
+        self.token_scales.clear();
+        config.check(k)?;
+        self.config.clone_from(config);
         // One group a row is the same for every group that is long enough.
-        self.config = ActConfig { group: config.group.min(k.max(1)), ..config };
+        self.config.group = config.group.min(k.max(1));
         self.k = k;
-        self.k_padded = k.next_multiple_of(K_STEP);
-        self.tables.resize(n * self.table_len(), 0);
-        self.scales.resize(n * self.n_scales(), 0.0);
-        self.betas.resize(n * self.n_groups(), 0.0);
-        self.padded.clear();
-        self.padded.resize(self.k_padded, 0.0);
-        let (table_len, n_scales, n_groups) = (self.table_len(), self.n_scales(), self.n_groups());
-        self.betas.fill(0.0);
-        for token in 0..n {
-            let x = &x[token * k..][..k];
-            self.padded[..k].copy_from_slice(x);
-            let tables = &mut self.tables[token * table_len..][..table_len];
-            quantize_table(&self.padded, config.ags, tables, &mut self.scales[token * n_scales..][..n_scales]);
-            for (beta, group) in self.betas[token * n_groups..][..n_groups].iter_mut().zip(x.chunks(self.config.group))
-            {
-                *beta = -group.iter().map(|&a| f64::from(a)).sum::<f64>() as f32;
-            }
+        let sizes = Sizes::new(&self.config, k);
+        self.sizes = sizes;
+        self.stride = sizes.codes.div_ceil(size_of::<Line>()) + usize::from(n > 1);
+        self.codes.resize(n * self.stride, Line([0; 64]));
+        self.scales.resize(n * sizes.scales, 0.0);
+        self.betas.resize(n * sizes.groups, 0.0);
+        if k == 0 {
+            self.n = n;
+            return Ok(());
+        }
+
+        let config = &self.config;
+        let one = |scratch: &mut Scratch, token: usize, out: TokenOut<'_>| {
+            fill(token, &mut scratch.natural[..k]);
+            scratch.build(config, &sizes, k, scaling, out).map_err(|index| ActivationError::NonFinite { token, index })
+        };
+        let (mut codes, mut scales) = (self.codes.chunks_mut(self.stride), self.scales.chunks_mut(sizes.scales));
+        let mut betas = self.betas.chunks_mut(sizes.groups);
+        if n == 1 {
+            let first = "there is one token";
+            let (codes, scales) = (codes.next().expect(first), scales.next().expect(first));
+            one(&mut Scratch::new(k, &sizes), 0, TokenOut { codes, scales, betas: betas.next().expect(first) })?;
+        } else {
+            let outs: Vec<TokenOut<'_>> = std::iter::from_fn(|| {
+                Some(TokenOut { codes: codes.next()?, scales: scales.next()?, betas: betas.next()? })
+            })
+            .collect();
+            outs.into_par_iter()
+                .with_min_len(PARALLEL_MIN.div_ceil(k))
+                .enumerate()
+                .map_init(|| Scratch::new(k, &sizes), |scratch, (token, out)| one(scratch, token, out))
+                .reduce(|| Ok(()), earlier)?;
         }
         self.n = n;
         Ok(())
@@ -161,40 +297,208 @@ impl PreparedActivations {
     }
 
     /// How they were prepared.
-    pub fn config(&self) -> ActConfig {
-        self.config
+    pub fn config(&self) -> &ActConfig {
+        &self.config
     }
 
-    /// Bytes of the tables, scales and sums.
-    pub fn table_bytes(&self) -> usize {
-        self.n * (self.table_len() + 4 * (self.n_scales() + self.n_groups()))
+    /// Bytes of the codes, scales and sums that a product reads.
+    pub fn bytes(&self) -> usize {
+        self.n * (self.sizes.codes + 4 * (self.sizes.scales + self.sizes.groups))
     }
 
-    /// The tables of a token: `[k_padded / 4][16]`.
-    pub fn tables(&self, token: usize) -> &[i8] {
-        &self.tables[token * self.table_len()..][..self.table_len()]
+    /// What a token became: tables of 4 (`[k_padded / 4][16]`, signed) or 5 (`[fives][128]`, biased by 128), or 8-bit integers (signed).
+    pub fn codes(&self, token: usize) -> &[u8] {
+        &bytemuck::cast_slice(&self.codes[token * self.stride..][..self.stride])[..self.sizes.codes]
     }
 
-    /// The table scales of a token, one per `ags` inputs.
+    /// The scales of a token, one per `ags` inputs.
     pub fn scales(&self, token: usize) -> &[f32] {
-        &self.scales[token * self.n_scales()..][..self.n_scales()]
+        &self.scales[token * self.sizes.scales..][..self.sizes.scales]
     }
 
     /// `beta_G` of a token, one per weight group (groups of 16 are padded to pairs).
     pub fn betas(&self, token: usize) -> &[f32] {
-        &self.betas[token * self.n_groups()..][..self.n_groups()]
+        &self.betas[token * self.sizes.groups..][..self.sizes.groups]
     }
 
-    fn table_len(&self) -> usize {
-        self.k_padded / LOOKUP * ENTRIES
+    /// What the outputs of a token are multiplied with; `None` where they are final.
+    pub(crate) fn token_scale(&self, token: usize) -> Option<f32> {
+        self.token_scales.get(token).copied()
     }
 
-    fn n_scales(&self) -> usize {
-        self.k_padded.div_ceil(self.config.ags)
+    /// Columns with padding; fives of [`ActQuant::TernaryTable`].
+    pub(crate) fn k_padded(&self) -> usize {
+        self.sizes.k_padded
     }
 
-    fn n_groups(&self) -> usize {
-        groups_in_row(self.k, self.config.group)
+    pub(crate) fn tokens(&self) -> Tokens<'_> {
+        let all = Act { codes: bytemuck::cast_slice(&self.codes), scales: &self.scales, betas: &self.betas };
+        Tokens {
+            n: self.n,
+            all,
+            code_stride: self.stride * size_of::<Line>(),
+            codes: self.sizes.codes,
+            scales: self.sizes.scales,
+            groups: self.sizes.groups,
+        }
+    }
+}
+
+/// How activations become integers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scaling {
+    /// The largest magnitude of a group becomes 127.
+    Fitted,
+    /// They are small integers already.
+    Exact,
+}
+
+/// Where one token goes.
+struct TokenOut<'a> {
+    codes: &'a mut [Line],
+    scales: &'a mut [f32],
+    betas: &'a mut [f32],
+}
+
+/// One token in `f32`.
+struct Scratch {
+    /// In the order of the inputs.
+    natural: Vec<f32>,
+    /// In the order of the columns, padded.
+    padded: Vec<f32>,
+}
+
+impl Scratch {
+    fn new(k: usize, sizes: &Sizes) -> Self {
+        Scratch { natural: vec![0.0; k], padded: vec![0.0; sizes.k_padded] }
+    }
+
+    /// Prepares the token in `natural`, or returns the index of an activation that is not finite.
+    fn build(
+        &mut self,
+        config: &ActConfig,
+        sizes: &Sizes,
+        k: usize,
+        scaling: Scaling,
+        out: TokenOut<'_>,
+    ) -> Result<(), usize> {
+        // A sum of products with 0 is 0 unless one is infinite or NaN; only then is it worth looking for the place.
+        if self.natural.iter().map(|a| a * 0.0).sum::<f32>() != 0.0 {
+            return Err(self.natural.iter().position(|a| !a.is_finite()).expect("one of them is not finite"));
+        }
+        if let Some(order) = &config.order {
+            let gathered: Vec<f32> = order.iter().map(|&i| self.natural[i as usize]).collect();
+            self.natural.copy_from_slice(&gathered);
+        }
+        for (beta, group) in
+            out.betas.iter_mut().zip(self.natural.chunks(config.group).chain(std::iter::repeat(&[][..])))
+        {
+            *beta = -group.iter().map(|&a| f64::from(a)).sum::<f64>() as f32;
+        }
+        let codes: &mut [u8] = &mut bytemuck::cast_slice_mut(out.codes)[..sizes.codes];
+        match config.quant {
+            ActQuant::TernaryTable { ags } => self.ternary_tables(config.group, ags, scaling, codes, out.scales),
+            ActQuant::Table { ags } => {
+                self.padded[..k].copy_from_slice(&self.natural);
+                let tables = bytemuck::cast_slice_mut(codes);
+                match scaling {
+                    Scaling::Fitted => quantize_table(&self.padded, ags, tables, out.scales),
+                    Scaling::Exact => {
+                        exact_tables(&self.padded, tables);
+                        out.scales.fill(1.0);
+                    }
+                }
+            }
+            ActQuant::Int8 { block } => {
+                self.padded[..k].copy_from_slice(&self.natural);
+                let codes = bytemuck::cast_slice_mut(codes);
+                match scaling {
+                    Scaling::Fitted => int8::quantize(&self.padded, block, codes, out.scales),
+                    Scaling::Exact => {
+                        for (code, &a) in codes.iter_mut().zip(&self.padded) {
+                            *code = a as i8;
+                        }
+                        out.scales.fill(1.0);
+                    }
+                }
+                // Subtracting what was really multiplied leaves an error of the weights alone, not of their zeros.
+                int8::negated_group_sums(codes, out.scales, block, config.group, out.betas);
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of every weight group are padded to fives, and no scale spans two groups.
+    fn ternary_tables(&mut self, group: usize, ags: usize, scaling: Scaling, tables: &mut [u8], scales: &mut [f32]) {
+        let (mut tables, mut scales) = (tables, scales.iter_mut());
+        for columns in self.natural.chunks(group) {
+            for columns in columns.chunks(ags) {
+                let padded = &mut self.padded[..columns.len().next_multiple_of(trit::FIVE)];
+                padded.fill(0.0);
+                padded[..columns.len()].copy_from_slice(columns);
+                let (now, later) = tables.split_at_mut(padded.len() / trit::FIVE * trit::ENTRIES);
+                let scale = scales.next().expect("`Sizes` counts the scales");
+                match scaling {
+                    Scaling::Fitted => *scale = trit::quantize_group(padded, now),
+                    Scaling::Exact => {
+                        for (a, table) in padded.as_chunks().0.iter().zip(now.as_chunks_mut().0) {
+                            *table = trit::table_of(*a);
+                        }
+                        *scale = 1.0;
+                    }
+                }
+                tables = later;
+            }
+        }
+    }
+}
+
+impl Sizes {
+    fn new(config: &ActConfig, k: usize) -> Sizes {
+        let groups = groups_in_row(k, config.group);
+        let ags = config.quant.ags();
+        match config.quant {
+            ActQuant::Table { .. } | ActQuant::Int8 { .. } => {
+                let k_padded = k.next_multiple_of(K_STEP);
+                let a_column = if matches!(config.quant, ActQuant::Table { .. }) { ENTRIES / LOOKUP } else { 1 };
+                Sizes { k_padded, codes: a_column * k_padded, scales: k_padded.div_ceil(ags), groups }
+            }
+            ActQuant::TernaryTable { .. } => {
+                let (whole, rest) = (k / config.group, k % config.group);
+                let scales = whole * config.group.div_ceil(ags) + rest.div_ceil(ags);
+                let fives = fives_in_row(k, config.group);
+                Sizes {
+                    k_padded: fives * trit::FIVE,
+                    codes: fives * trit::ENTRIES,
+                    scales,
+                    groups: k.div_ceil(config.group),
+                }
+            }
+        }
+    }
+}
+
+/// Tables of integers: exact sums.
+fn exact_tables(x: &[f32], tables: &mut [i8]) {
+    for (quad, table) in x.as_chunks::<LOOKUP>().0.iter().zip(tables.as_chunks_mut::<ENTRIES>().0) {
+        for (i, entry) in table.iter_mut().enumerate() {
+            *entry = quad.iter().enumerate().map(|(t, &a)| if i >> t & 1 == 1 { a } else { -a }).sum::<f32>() as i8;
+        }
+    }
+}
+
+/// The failure of the earlier token, whatever order threads finish in.
+fn earlier(a: Result<(), ActivationError>, b: Result<(), ActivationError>) -> Result<(), ActivationError> {
+    match (&a, &b) {
+        (Err(ActivationError::NonFinite { token: first, .. }), Err(ActivationError::NonFinite { token, .. })) => {
+            if token < first {
+                b
+            } else {
+                a
+            }
+        }
+        (Err(_), _) => a,
+        _ => b,
     }
 }
 
@@ -206,6 +510,11 @@ pub(crate) fn is_supported_group(group: usize, k: usize) -> bool {
 /// Groups of a row as the kernels count them: `ceil(k / group)`, rounded up to pairs for groups of 16.
 pub(crate) fn groups_in_row(k: usize, group: usize) -> usize {
     if group == K_STEP / 2 { k.next_multiple_of(K_STEP) / group } else { k.div_ceil(group) }
+}
+
+/// Fives of a row: the columns of every group are padded to fives.
+pub(crate) fn fives_in_row(k: usize, group: usize) -> usize {
+    k / group * group.div_ceil(trit::FIVE) + (k % group).div_ceil(trit::FIVE)
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use parsimon_simd::Level;
 pub enum PackError {
     #[error(transparent)]
     Quant(#[from] QuantError),
-    #[error("{bits}-bit codes have no lookup kernel, 1 to 4 bits do")]
-    UnsupportedBits { bits: u8 },
-    #[error("groups of {group} columns of {k} have no lookup kernel: use 16, a multiple of 32, or one group a row")]
+    #[error("{kernel} has no form for {bits}-bit codes in groups of {group}")]
+    UnsupportedBits { kernel: String, bits: u8, group: usize },
+    #[error("groups of {group} columns of {k} have no kernel: use 16, a multiple of 32, or one group a row")]
     UnsupportedGroup { group: usize, k: usize },
-    #[error("columns in act-order (a g_idx that is not c / group) have no lookup kernel")]
-    ActOrder,
-    #[error("the scale {scale} of row {row}, group {group} overflows 16 bits")]
-    ScaleOverflow { row: usize, group: usize, scale: f32 },
+    #[error("{kernel} takes ternary weights: 2-bit codes 0, 1, 2 with zero point 1 everywhere")]
+    NotTernary { kernel: String },
+    #[error("g_idx puts {columns} columns into group {index}, expected {expected}: act-order needs full groups")]
+    BadPermutation { index: usize, columns: usize, expected: usize },
     #[error("level {wanted} is not available here, the best is {best}")]
     BackendUnavailable { wanted: Level, best: Level },
 }
@@ -37,12 +37,16 @@ impl Diagnose for PackError {
 pub enum ActivationError {
     #[error("the activation of token {token} at input {index} is not finite")]
     NonFinite { token: usize, index: usize },
-    #[error("the activation {value} of token {token} at input {index} is beyond +-31")]
-    IntegerTooLarge { token: usize, index: usize, value: i8 },
-    #[error("ags = {ags}: expected a positive multiple of 32")]
-    UnsupportedAgs { ags: usize },
+    #[error("the scale {value} of token {token} is not finite")]
+    NonFiniteScale { token: usize, value: f32 },
+    #[error("the activation {value} of token {token} at input {index} is beyond +-{max}")]
+    IntegerTooLarge { token: usize, index: usize, value: i8, max: u8 },
+    #[error("{ags} inputs a scale: expected a positive multiple of {granule}")]
+    UnsupportedAgs { ags: usize, granule: usize },
     #[error("group = {group} of {k} inputs: expected 16, a multiple of 32, or at least {k}")]
     UnsupportedGroup { group: usize, k: usize },
+    #[error("the order of the columns is no permutation of {k} inputs")]
+    BadOrder { k: usize },
 }
 
 impl Diagnose for ActivationError {}

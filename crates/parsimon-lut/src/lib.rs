@@ -9,7 +9,7 @@
 //! let matrix = LowBitMatrix::from_quantized(&quantize(&w, m, k, Levels::Bits(4), 64)?, Backend::Auto)?;
 //!
 //! let x: Vec<f32> = (0..k).map(|i| (i as f32 * 0.11).cos()).collect();
-//! let prepared = PreparedActivations::try_new(&x, 1, k, ActConfig::for_matrix(&matrix))?;
+//! let prepared = PreparedActivations::try_new(&x, 1, k, &ActConfig::for_matrix(&matrix))?;
 //! let mut y = vec![0.0; m];
 //! matrix.matmul_into(&prepared, &mut y);
 //! # let exact: f32 = (0..k).map(|c| w[c] * x[c]).sum();
@@ -76,15 +76,21 @@
 mod activations;
 mod dense;
 mod error;
+mod groups;
+mod int8;
 pub mod kernel;
 mod matrix;
 mod pack;
+mod plan;
 pub mod reference;
+pub mod roofline;
 mod table;
+mod trit;
 
-pub use activations::{ActConfig, PreparedActivations};
+pub use activations::{ActConfig, ActQuant, PreparedActivations};
 pub use dense::DenseMatrix;
 pub use error::{ActivationError, PackError};
-pub use kernel::{Backend, Kernel};
+pub use kernel::{Kernel, Method};
 pub use matrix::LowBitMatrix;
+pub use plan::{Backend, Plan, Traits};
 pub use table::{AGS_DEFAULT, quantize_table};

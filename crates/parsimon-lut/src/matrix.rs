@@ -1,41 +1,39 @@
 //! A weight matrix packed for one kernel, and the drivers: tiles, tokens, threads.
 
-use half::f16;
+use std::sync::Arc;
+
+use parsimon_core::io::Pages;
 use parsimon_core::quant::{GroupQuantized, Zeros};
 use rayon::prelude::*;
 
-use crate::activations::{K_STEP, groups_in_row, is_supported_group};
-use crate::kernel::{self, Constants, Geometry, Lookup, TILE_M_MAX, Tile};
-use crate::pack::Codes;
-use crate::{Backend, Kernel, PackError, PreparedActivations};
+use crate::activations::{ActQuant, fives_in_row, groups_in_row, is_supported_group};
+use crate::groups::{Groups, PackedConstants};
+use crate::kernel::scatter::split_columns;
+use crate::kernel::{self, Constants, Geometry, TILE_M_MAX, Tile, Tokens};
+use crate::pack::{Codes, Layout};
+use crate::{Backend, Kernel, Method, PackError, Plan, PreparedActivations, Traits, trit};
 
 /// Below this many weights times tokens a product runs on the calling thread: waking others costs more than it gains.
 const PARALLEL_MIN: usize = 1 << 18;
 
-/// Weights `[m, k]` of 1 to 4 bits, packed for one kernel.
+/// Weights `[m, k]`, packed for one kernel.
 #[derive(Clone, Debug)]
 pub struct LowBitMatrix {
-    kernel: Kernel,
+    plan: Plan,
+    layout: Layout,
+    /// Bits of a code, before it was widened for the stream.
     bits: u8,
     m: usize,
-    k: usize,
-    group: usize,
     /// One stream a tile.
-    stream: Vec<u8>,
-    /// `f16` bits, `[tile][group][row]`.
-    scales: Vec<u16>,
-    constants: PackedConstants,
-}
-
-/// What multiplies `beta`, `[tile][group][row]`; see [`Constants`].
-#[derive(Clone, Debug)]
-enum PackedConstants {
-    Offsets(Vec<i8>),
-    Real(Vec<f32>),
+    stream: Pages,
+    groups: Groups,
+    /// Input `order[i]` stands at column `i`.
+    order: Option<Arc<[u32]>>,
 }
 
 impl LowBitMatrix {
-    /// Packs a quantized matrix. Scales are rounded to `f16`, the precision of the files they come from.
+    /// Packs a quantized matrix, tiles in parallel. Scales are rounded to `f16`, the precision of the files they come from, relative to a power
+    /// of two that keeps the largest in range.
     ///
     /// # Errors
     ///
@@ -44,31 +42,35 @@ impl LowBitMatrix {
     pub fn from_quantized(matrix: &GroupQuantized, backend: Backend) -> Result<Self, PackError> {
         matrix.validate()?;
         let GroupQuantized { bits, m, k, .. } = *matrix;
-        // One group a row is the same for every group that is long enough; naming it `k` keeps the tables shareable.
+        // One group a row is the same for every group that is long enough; naming it `k` keeps the preparations shareable.
         let group = matrix.group.min(k);
-        if !(1..=4).contains(&bits) {
-            return Err(PackError::UnsupportedBits { bits });
-        }
         if !is_supported_group(group, k) {
             return Err(PackError::UnsupportedGroup { group, k });
         }
-        if matrix.g_idx.is_some() {
-            return Err(PackError::ActOrder);
+        let ternary = is_ternary(matrix);
+        let plan = Plan::for_backend(Traits { bits, ternary, group }, backend)?;
+        let kernel = plan.kernel;
+        let unsupported = || PackError::UnsupportedBits { kernel: kernel.name(), bits, group };
+        let stored_bits = kernel.stored_bits(bits, group).ok_or_else(unsupported)?;
+        if kernel.method() == Method::Elut && !ternary {
+            return Err(PackError::NotTernary { kernel: kernel.name() });
         }
-        let kernel = Kernel::select(backend)?;
-        let codes = Codes { bits: usize::from(bits), k, codes: &matrix.codes };
-        let mut stream = vec![0; m.div_ceil(kernel.tile_m()) * codes.tile_bytes(kernel)];
+        let order = column_order(matrix, group)?;
+        let layout = Layout { kernel, bits: usize::from(stored_bits), k, group };
+        let tile_m = kernel.tile_m();
+        let mut stream = Pages::zeroed(m.div_ceil(tile_m) * layout.tile_bytes());
+        let codes = Codes { codes: &matrix.codes, order: order.as_deref() };
         stream
-            .par_chunks_exact_mut(codes.tile_bytes(kernel))
+            .par_chunks_exact_mut(layout.tile_bytes())
             .enumerate()
-            .for_each(|(tile, stream)| codes.pack_tile(kernel, tile * kernel.tile_m(), stream));
-        let (scales, constants) = pack_groups(matrix, group, kernel.tile_m())?;
-        Ok(LowBitMatrix { kernel, bits, m, k, group, stream, scales, constants })
+            .for_each_init(Vec::new, |scratch, (tile, stream)| layout.pack_tile(codes, tile * tile_m, scratch, stream));
+        let groups = Groups::pack(matrix, kernel, groups_in_row(k, group));
+        Ok(LowBitMatrix { plan, layout, bits, m, stream, groups, order })
     }
 
     /// Output and input features.
     pub fn shape(&self) -> (usize, usize) {
-        (self.m, self.k)
+        (self.m, self.layout.k)
     }
 
     /// Bits of a code.
@@ -78,21 +80,51 @@ impl LowBitMatrix {
 
     /// Columns that share a scale; `k` where a row has one scale.
     pub fn group(&self) -> usize {
-        self.group
+        self.layout.group
     }
 
     /// The kernel that the weights are packed for.
     pub fn kernel(&self) -> Kernel {
-        self.kernel
+        self.plan.kernel
+    }
+
+    /// The kernel with the reason.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// The order of the columns: input `order[i]` stands at column `i`; `None` where they stand as they are.
+    pub fn order(&self) -> Option<&Arc<[u32]>> {
+        self.order.as_ref()
     }
 
     /// Bytes that one product reads: codes, scales and constants.
     pub fn bytes(&self) -> usize {
-        let constants = match &self.constants {
-            PackedConstants::Offsets(offsets) => offsets.len(),
-            PackedConstants::Real(reals) => 4 * reals.len(),
-        };
-        self.stream.len() + 2 * self.scales.len() + constants
+        self.stream.len() + self.groups.bytes()
+    }
+
+    /// The weights as the kernel sees them, `[m, k]` in the order of the inputs: codes exactly, scales as they were rounded.
+    ///
+    /// # Panics
+    ///
+    /// When `out.len() != m * k`.
+    pub fn dequantize_into(&self, out: &mut [f32]) {
+        let (kernel, k) = (self.plan.kernel, self.layout.k);
+        assert_eq!(out.len(), self.m * k, "out must hold [m, k]");
+        let (tile_m, n_groups) = (kernel.tile_m(), self.n_groups());
+        // What lies between the middle of the codes and the zero point is in the constants.
+        let middle = 0.5 * (self.levels() - 1) as f32;
+        out.par_chunks_exact_mut(k).enumerate().for_each(|(row, out)| {
+            let (tile, r) = (row / tile_m, row % tile_m);
+            let stream = &self.stream[tile * self.layout.tile_bytes()..][..self.layout.tile_bytes()];
+            for c in 0..k {
+                let at = (tile * n_groups + c / self.layout.group) * tile_m + kernel.row_place(r);
+                let (scale, constant) = self.groups.scale_and_constant(at);
+                let code = f32::from(self.layout.code(stream, r, c));
+                let column = self.order.as_ref().map_or(c, |order| order[c] as usize);
+                out[column] = (code - middle) * scale - constant;
+            }
+        });
     }
 
     /// `out[t, r] = sum_c w[r, c] x[t, c]` for every prepared token `t`: `out` is `[n, m]`.
@@ -102,115 +134,134 @@ impl LowBitMatrix {
     ///
     /// # Panics
     ///
-    /// When `out.len() != x.n() * m`, or `x` was prepared for another `k` or `group`.
+    /// When `out.len() != x.n() * m`, or `x` was not prepared for this matrix: see [`ActConfig::for_matrix`](crate::ActConfig::for_matrix).
     pub fn matmul_into(&self, x: &PreparedActivations, out: &mut [f32]) {
-        let n = x.n();
+        let (n, k) = (x.n(), self.layout.k);
         assert_eq!(out.len(), n * self.m, "out must be [n, m]");
         if n == 0 {
             return;
         }
-        assert_eq!(x.k(), self.k, "the activations must have the matrix's inputs");
-        assert_eq!(x.config().group, self.group, "the activations must be prepared for the matrix's groups");
-        let tile_m = self.kernel.tile_m();
-        let parallel = n * self.m * self.k >= PARALLEL_MIN && rayon::current_num_threads() > 1;
+        assert_eq!(x.k(), k, "the activations must have the matrix's inputs");
+        assert_eq!(x.config().group, self.layout.group, "the activations must be prepared for the matrix's groups");
+        assert!(x.config().order == self.order, "the activations must be prepared for the matrix's order of columns");
+        let geometry = self.geometry(x);
+        let tokens = x.tokens();
+        let tile_m = self.plan.kernel.tile_m();
+        let parallel = n * self.m * k >= PARALLEL_MIN && rayon::current_num_threads() > 1;
         if n == 1 {
-            let run = |(tile, out): (usize, &mut [f32])| self.run_tile(tile, x, 0, out);
+            let run = |(tile, out): (usize, &mut [f32])| self.run_tile(tile, &geometry, &tokens, out);
             if parallel {
                 out.par_chunks_mut(tile_m).enumerate().for_each(run);
             } else {
                 out.chunks_mut(tile_m).enumerate().for_each(run);
             }
-            return;
-        }
-        let transposed_len = n * tile_m;
-        let mut transposed = vec![0.0; self.m.div_ceil(tile_m) * transposed_len];
-        let run = |(tile, scratch): (usize, &mut [f32])| {
-            for (token, out) in scratch.chunks_exact_mut(tile_m).enumerate() {
-                self.run_tile(tile, x, token, out);
-            }
-        };
-        if parallel {
-            transposed.par_chunks_exact_mut(transposed_len).enumerate().for_each(run);
         } else {
-            transposed.chunks_exact_mut(transposed_len).enumerate().for_each(run);
+            let run = |scratch: &mut Vec<f32>, (tile, mut columns): (usize, kernel::scatter::Columns<'_>)| {
+                scratch.resize(n * tile_m, 0.0);
+                kernel::run(self.plan.kernel, &geometry, &self.tile(tile), &tokens, scratch);
+                for (t, rows) in scratch.chunks_exact(tile_m).enumerate() {
+                    let out = columns.row(t);
+                    out.copy_from_slice(&rows[..out.len()]);
+                }
+            };
+            let columns = split_columns(out, self.m, tile_m);
+            if parallel {
+                columns.into_par_iter().enumerate().for_each_init(Vec::new, run);
+            } else {
+                let mut scratch = Vec::new();
+                columns.into_iter().enumerate().for_each(|tile| run(&mut scratch, tile));
+            }
         }
-        for (tile, scratch) in transposed.chunks_exact(transposed_len).enumerate() {
-            for (token, rows) in scratch.chunks_exact(tile_m).enumerate() {
-                let out = &mut out[token * self.m..][..self.m];
-                let len = tile_m.min(self.m - tile * tile_m);
-                out[tile * tile_m..][..len].copy_from_slice(&rows[..len]);
+        self.rescale(x, out);
+    }
+
+    /// Multiplies the outputs with the unit of the scales and the scales of the tokens, where they are not 1.
+    fn rescale(&self, x: &PreparedActivations, out: &mut [f32]) {
+        for (t, out) in out.chunks_exact_mut(self.m).enumerate() {
+            let factor = self.groups.unit() * x.token_scale(t).unwrap_or(1.0);
+            if factor != 1.0 {
+                out.iter_mut().for_each(|y| *y *= factor);
             }
         }
     }
 
-    /// One tile times one token; `out` may be shorter than the tile at the last rows.
-    fn run_tile(&self, tile: usize, x: &PreparedActivations, token: usize, out: &mut [f32]) {
-        let tile_m = self.kernel.tile_m();
-        let stream_len = self.stream.len() / self.m.div_ceil(tile_m);
-        let groups_len = groups_in_row(self.k, self.group) * tile_m;
-        let groups = tile * groups_len..(tile + 1) * groups_len;
-        let weights = Tile {
-            stream: &self.stream[tile * stream_len..][..stream_len],
-            scales: &self.scales[groups.clone()],
-            constants: match &self.constants {
-                PackedConstants::Offsets(offsets) => Constants::Offsets(&offsets[groups]),
-                PackedConstants::Real(reals) => Constants::Real(&reals[groups]),
+    /// What the kernel must know of the matrix and the activations.
+    fn geometry(&self, x: &PreparedActivations) -> Geometry {
+        let Layout { bits, k, group, kernel } = self.layout;
+        let k_padded = x.k_padded();
+        let fits = "the activations must be prepared for the matrix's kernel";
+        match (kernel.method(), x.config().quant) {
+            (Method::Elut, ActQuant::TernaryTable { ags }) => {
+                let fives = |columns: usize| columns.div_ceil(trit::FIVE);
+                Geometry { bits, centring: 0.0, k_padded: fives_in_row(k, group), group: fives(group), ags: fives(ags) }
+            }
+            (Method::Lut, ActQuant::Table { ags }) | (Method::Dot, ActQuant::Int8 { block: ags }) => {
+                let whole = |columns: usize| if columns >= k { k_padded } else { columns };
+                // A row of at most 16 columns may be one group of 16.
+                let group = if group == 16 { group } else { whole(group) };
+                let centring = if kernel.method() == Method::Dot { (self.levels() - 1) as f32 } else { 0.0 };
+                Geometry { bits, centring, k_padded, group, ags: whole(ags) }
+            }
+            (method, quant) => panic!("{fits}: {method:?} does not read {quant:?}"),
+        }
+    }
+
+    fn levels(&self) -> usize {
+        1 << self.bits
+    }
+
+    fn n_groups(&self) -> usize {
+        groups_in_row(self.layout.k, self.layout.group)
+    }
+
+    fn tile(&self, tile: usize) -> Tile<'_> {
+        let len = self.n_groups() * self.plan.kernel.tile_m();
+        let range = tile * len..(tile + 1) * len;
+        Tile {
+            stream: &self.stream[tile * self.layout.tile_bytes()..][..self.layout.tile_bytes()],
+            scales: &self.groups.scales[range.clone()],
+            constants: match &self.groups.constants {
+                PackedConstants::Uniform(offset) => Constants::Uniform(*offset),
+                PackedConstants::Offsets(offsets) => Constants::Offsets(&offsets[range]),
+                PackedConstants::Real(reals) => Constants::Real(&reals[range]),
             },
-        };
-        let tables = x.tables(token);
-        let act = Lookup { tables, scales: x.scales(token), betas: x.betas(token) };
-        let geometry = Geometry {
-            bits: usize::from(self.bits),
-            k_padded: tables.len() / 4,
-            group: if self.group == K_STEP / 2 { self.group } else { self.group.next_multiple_of(K_STEP) },
-            ags: x.config().ags,
-        };
+        }
+    }
+
+    /// One tile times one token; `out` may be shorter than the tile at the last rows.
+    fn run_tile(&self, tile: usize, geometry: &Geometry, tokens: &Tokens<'_>, out: &mut [f32]) {
+        let (kernel, tile_m) = (self.plan.kernel, self.plan.kernel.tile_m());
         if out.len() == tile_m {
-            kernel::run(self.kernel, &geometry, weights, act, out);
+            kernel::run(kernel, geometry, &self.tile(tile), tokens, out);
         } else {
             let mut whole = [0.0; TILE_M_MAX];
-            kernel::run(self.kernel, &geometry, weights, act, &mut whole[..tile_m]);
+            kernel::run(kernel, geometry, &self.tile(tile), tokens, &mut whole[..tile_m]);
             out.copy_from_slice(&whole[..out.len()]);
         }
     }
 }
 
-/// Scales and constants as `[tile][group][row]`, padded with zeros.
-fn pack_groups(matrix: &GroupQuantized, group: usize, tile_m: usize) -> Result<(Vec<u16>, PackedConstants), PackError> {
-    let n_groups = matrix.n_groups();
-    let padded_groups = groups_in_row(matrix.k, group);
-    let len = matrix.m.next_multiple_of(tile_m) * padded_groups;
-    // The place of element `i` of `[m, n_groups]`.
-    let place = |i: usize| {
-        let (row, g) = (i / n_groups, i % n_groups);
-        (row / tile_m * padded_groups + g) * tile_m + row % tile_m
-    };
-    let mut scales = vec![0; len];
-    for (i, &scale) in matrix.scales.iter().enumerate() {
-        let stored = f16::from_f32(scale);
-        if stored.is_infinite() {
-            return Err(PackError::ScaleOverflow { row: i / n_groups, group: i % n_groups, scale });
+/// Codes 0, 1 and 2 with zero point 1 everywhere.
+fn is_ternary(matrix: &GroupQuantized) -> bool {
+    let points = matches!(&matrix.zeros, Zeros::Points(points) if points.iter().all(|&zero_point| zero_point == 1));
+    matrix.bits == 2 && points && matrix.codes.iter().all(|&code| code < 3)
+}
+
+/// The inputs sorted by their group, for columns in act-order.
+fn column_order(matrix: &GroupQuantized, group: usize) -> Result<Option<Arc<[u32]>>, PackError> {
+    let Some(g_idx) = &matrix.g_idx else { return Ok(None) };
+    let mut columns = vec![0usize; matrix.n_groups()];
+    g_idx.iter().for_each(|&g| columns[g as usize] += 1);
+    for (index, &columns) in columns.iter().enumerate() {
+        let expected = group.min(matrix.k - index * group);
+        if columns != expected {
+            return Err(PackError::BadPermutation { index, columns, expected });
         }
-        scales[place(i)] = stored.to_bits();
     }
-    let constants = match &matrix.zeros {
-        Zeros::Points(points) => {
-            let mut offsets = vec![0; len];
-            for (i, &zero_point) in points.iter().enumerate() {
-                // At 4 bits the zero point is at most 16, so this lies in -15..=17.
-                offsets[place(i)] = (2 * i32::from(zero_point) - (1 << matrix.bits) + 1) as i8;
-            }
-            PackedConstants::Offsets(offsets)
-        }
-        Zeros::Real(reals) => {
-            let mut constants = vec![0.0; len];
-            for (i, (z, scale)) in reals.iter().zip(&matrix.scales).enumerate() {
-                constants[place(i)] = 0.5 * scale + z;
-            }
-            PackedConstants::Real(constants)
-        }
-    };
-    Ok((scales, constants))
+    let mut order: Vec<u32> = (0..g_idx.len() as u32).collect();
+    order.sort_by_key(|&i| g_idx[i as usize]);
+    let in_order = order.iter().enumerate().all(|(i, &input)| i == input as usize);
+    Ok(if in_order { None } else { Some(order.into()) })
 }
 
 #[cfg(test)]

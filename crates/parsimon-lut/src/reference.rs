@@ -2,7 +2,7 @@
 
 use parsimon_core::quant::{GroupQuantized, Zeros};
 
-use crate::PreparedActivations;
+use crate::{ActQuant, PreparedActivations, trit};
 
 /// `y[t, r] = sum_c w[r, c] x[t, c]` from the unquantized activations `x [n, k]`, in `f64`: `[n, m]`.
 pub fn matmul(w: &GroupQuantized, x: &[f32]) -> Vec<f64> {
@@ -10,42 +10,91 @@ pub fn matmul(w: &GroupQuantized, x: &[f32]) -> Vec<f64> {
     x.chunks_exact(w.k).flat_map(|x| (0..w.m).map(move |row| dot(row, x))).collect()
 }
 
-/// The table formula of the crate documentation with the *quantized* tables of `x`, in `f64`: `[n, m]`.
+/// The formula of the method that `x` was prepared for, with its *quantized* activations, in `f64`: `[n, m]`.
 ///
-/// What a kernel computes, without its roundings: `y = sum_G s/2 sum_j scale_j sum_i 2^i T_j[idx] + (s/2 + z) beta_G`.
+/// What a kernel computes, without its roundings. Per group, with `o = 2 zp - 2^b + 1` or `s / 2 o = s / 2 + z`:
+///
+/// ```text
+/// Table          s/2 sum_j scale_j sum_i 2^i T_j[idx]      + s/2 o beta_G
+/// Int8           s/2 sum_k scale_k (2 q_k - (2^b - 1)) a_k + s/2 o beta_G
+/// TernaryTable   s sum_j scale_j (E_j[v] - 128)
+/// ```
 ///
 /// # Panics
 ///
-/// When `x` was prepared for another `k` or `group`, or the columns are in act-order.
-pub fn matmul_table(w: &GroupQuantized, x: &PreparedActivations) -> Vec<f64> {
+/// When `x` was prepared for another `k` or `group`.
+pub fn matmul_prepared(w: &GroupQuantized, x: &PreparedActivations) -> Vec<f64> {
     assert_eq!((x.k(), x.config().group), (w.k, w.group.min(w.k)));
-    assert!(w.g_idx.is_none());
-    (0..x.n()).flat_map(|token| (0..w.m).map(move |row| row_by_table(w, x, token, row))).collect()
+    (0..x.n()).flat_map(|token| (0..w.m).map(move |row| one_output(w, x, token, row))).collect()
 }
 
-fn row_by_table(w: &GroupQuantized, x: &PreparedActivations, token: usize, row: usize) -> f64 {
-    let codes = &w.codes[row * w.k..][..w.k];
-    let mut y = 0.0;
+/// Some rows of [`matmul_prepared`] for one token.
+///
+/// # Panics
+///
+/// As [`matmul_prepared`].
+pub fn rows_prepared(w: &GroupQuantized, x: &PreparedActivations, token: usize, rows: &[usize]) -> Vec<f64> {
+    assert_eq!((x.k(), x.config().group), (w.k, w.group.min(w.k)));
+    rows.iter().map(|&row| one_output(w, x, token, row)).collect()
+}
+
+fn one_output(w: &GroupQuantized, x: &PreparedActivations, token: usize, row: usize) -> f64 {
+    let row_codes = &w.codes[row * w.k..][..w.k];
+    let codes: Vec<u8> = match &x.config().order {
+        Some(order) => order.iter().map(|&i| row_codes[i as usize]).collect(),
+        None => row_codes.to_vec(),
+    };
+    let scale_of = |i: usize| f64::from(x.token_scale(token).unwrap_or(1.0)) * f64::from(x.scales(token)[i]);
+    let (mut y, mut five, mut five_scale) = (0.0, 0, 0);
     for g in 0..w.n_groups() {
         let columns = g * w.group..((g + 1) * w.group).min(w.k);
-        let mut sum = 0.0;
-        for j in columns.start.div_ceil(4)..columns.end.div_ceil(4) {
-            let quad = &codes[4 * j..w.k.min(4 * j + 4)];
-            let scale = f64::from(x.scales(token)[4 * j / x.config().ags]);
-            for i in 0..w.bits {
-                let idx = quad.iter().enumerate().fold(0, |idx, (t, q)| idx | usize::from(q >> i & 1) << t);
-                sum += scale * f64::from(1u32 << i) * f64::from(x.tables(token)[16 * j + idx]);
-            }
-        }
         let at = row * w.n_groups() + g;
         let scale = f64::from(w.scales[at]);
         let z = match &w.zeros {
             Zeros::Points(points) => (f64::from(points[at]) - f64::from(1u32 << (w.bits - 1))) * scale,
             Zeros::Real(reals) => f64::from(reals[at]),
         };
-        y += scale / 2.0 * sum + (scale / 2.0 + z) * f64::from(x.betas(token)[g]);
+        let beta = f64::from(x.token_scale(token).unwrap_or(1.0)) * f64::from(x.betas(token)[g]);
+        let sum: f64 = match x.config().quant {
+            ActQuant::Table { ags } => (columns.start.div_ceil(4)..columns.end.div_ceil(4))
+                .map(|j| {
+                    scale_of(4 * j / ags)
+                        * looked_up(w.bits, &codes[4 * j..w.k.min(4 * j + 4)], &x.codes(token)[16 * j..])
+                })
+                .sum(),
+            ActQuant::Int8 { block } => columns
+                .map(|c| {
+                    let centred = 2 * i32::from(codes[c]) - ((1 << w.bits) - 1);
+                    scale_of(c / block) * f64::from(centred * i32::from(x.codes(token)[c] as i8))
+                })
+                .sum(),
+            ActQuant::TernaryTable { ags } => {
+                let mut sum = 0.0;
+                for run in codes[columns].chunks(ags) {
+                    for codes in run.chunks(trit::FIVE) {
+                        let byte = trit::encode(codes);
+                        let entry = f64::from(x.codes(token)[five * trit::ENTRIES + usize::from(byte & 127)]) - 128.0;
+                        sum += 2.0 * scale_of(five_scale) * if byte > 127 { -entry } else { entry };
+                        five += 1;
+                    }
+                    five_scale += 1;
+                }
+                y += scale / 2.0 * sum;
+                continue;
+            }
+        };
+        y += scale / 2.0 * sum + (scale / 2.0 + z) * beta;
     }
     y
+}
+
+/// `sum_i 2^i T[idx_i]` of four codes.
+fn looked_up(bits: u8, quad: &[u8], table: &[u8]) -> f64 {
+    let plane = |i: u8| {
+        let idx = quad.iter().enumerate().fold(0, |idx, (t, q)| idx | usize::from(q >> i & 1) << t);
+        f64::from(1u32 << i) * f64::from(table[idx] as i8)
+    };
+    (0..bits).map(plane).sum()
 }
 
 /// `sum_c (2 q[r, c] - (2^b - 1)) a[t, c]` for integer activations `a [n, k]`: `[n, m]`.

@@ -39,7 +39,7 @@ impl Linear {
         let mut out = vec![0.0; x.n * self.shape().0];
         match self {
             Linear::Dense(matrix) => matrix.matmul_into(x.values, x.n, &mut out),
-            Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(ActConfig::for_matrix(matrix))?, &mut out),
+            Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_matrix(matrix))?, &mut out),
         }
         Ok(out)
     }
@@ -65,7 +65,7 @@ impl<'a> Activations<'a> {
         Activations { values, n, k: values.len() / n, prepared: None }
     }
 
-    fn prepared(&mut self, config: ActConfig) -> Result<&PreparedActivations, ModelError> {
+    fn prepared(&mut self, config: &ActConfig) -> Result<&PreparedActivations, ModelError> {
         let usable = self.prepared.take().filter(|prepared| prepared.config() == config);
         let prepared = match usable {
             Some(prepared) => prepared,

@@ -87,6 +87,34 @@ pub fn store_512(dst: &mut [u8; 64], value: __m512i) {
     unsafe { _mm512_storeu_si512(dst.as_mut_ptr().cast(), value) }
 }
 
+/// `_mm512_permutexvar_epi8(idx, table)` with the table as the instruction's operand in memory.
+///
+/// Where several tables take turns the compiler would rather load each once and spill it; this keeps the registers for sums.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vbmi")]
+pub fn permute_bytes_of(table: &[u8; 64], idx: __m512i) -> __m512i {
+    let looked_up;
+    // SAFETY: the instruction reads the 64 bytes of `table`, at any alignment, and writes only its output register.
+    unsafe {
+        std::arch::asm!("vpermb {out}, {idx}, zmmword ptr [{table}]", out = lateout(zmm_reg) looked_up, idx = in(zmm_reg) idx,
+            table = in(reg) table.as_ptr(), options(pure, readonly, nostack, preserves_flags));
+    }
+    looked_up
+}
+
+/// Loads four bytes into every 32-bit lane, as a register and not as the operand of each of its uses, which would load it again.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn broadcast_32(src: &[u8; 4]) -> __m512i {
+    let lanes;
+    // SAFETY: the instruction reads the four bytes of `src`, at any alignment, and writes only its output register.
+    unsafe {
+        std::arch::asm!("vpbroadcastd {out}, dword ptr [{src}]", out = lateout(zmm_reg) lanes, src = in(reg) src.as_ptr(),
+            options(pure, readonly, nostack, preserves_flags));
+    }
+    lanes
+}
+
 /// Loads 16 half-precision numbers and widens them to floats.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl")]

@@ -1,3 +1,4 @@
+use half::f16;
 use parsimon_core::SplitMix64;
 use parsimon_core::quant::rtn::{Levels, quantize};
 use parsimon_simd::Level;
@@ -33,25 +34,58 @@ fn random_x(len: usize, rng: &mut SplitMix64) -> Vec<f32> {
     (0..len).map(|_| rng.next_normal() as f32).collect()
 }
 
-/// Every kernel that this process can run.
-fn backends() -> Vec<Backend> {
-    Level::available().map(Backend::Exact).collect()
+/// Every kernel that this process can run and that takes the matrix.
+fn kernels(matrix: &GroupQuantized) -> Vec<Kernel> {
+    let takes = |kernel: &Kernel| {
+        kernel.stored_bits(matrix.bits, matrix.group.min(matrix.k)).is_some()
+            && (kernel.method() != Method::Elut || is_ternary(matrix))
+    };
+    Kernel::available().filter(takes).collect()
+}
+
+/// The preparation for a kernel with about `ags` activations a scale.
+fn config(kernel: Kernel, ags: usize, group: usize) -> ActConfig {
+    let quant = match kernel.method() {
+        Method::Lut => ActQuant::Table { ags },
+        Method::Dot => ActQuant::Int8 { block: ags },
+        Method::Elut => ActQuant::TernaryTable { ags: ags.next_multiple_of(5) },
+    };
+    ActConfig { quant, group, order: None }
+}
+
+/// Makes a 2-bit matrix ternary.
+fn to_ternary(mut matrix: GroupQuantized) -> GroupQuantized {
+    matrix.codes.iter_mut().for_each(|code| *code = (*code).min(2));
+    matrix.zeros = Zeros::Points(vec![1; matrix.scales.len()]);
+    matrix
 }
 
 #[track_caller]
 fn check(bits: u8, m: usize, k: usize, n: usize, group: usize, ags: usize) {
     let mut rng = SplitMix64::new((m * 1000 + k) as u64 ^ u64::from(bits) << 40);
     let matrix = random_matrix(bits, m, k, group, &mut rng);
-    let x = PreparedActivations::try_new(&random_x(n * k, &mut rng), n, k, ActConfig { ags, group }).unwrap();
-    let expected = reference::matmul_table(&matrix, &x);
-    for backend in backends() {
-        let packed = LowBitMatrix::from_quantized(&matrix, backend).unwrap();
+    check_matrix(&matrix, n, ags, &mut rng);
+    if bits == 2 {
+        check_matrix(&to_ternary(matrix), n, ags, &mut rng);
+    }
+}
+
+#[track_caller]
+fn check_matrix(matrix: &GroupQuantized, n: usize, ags: usize, rng: &mut SplitMix64) {
+    let GroupQuantized { bits, m, k, group, .. } = *matrix;
+    let activations = random_x(n * k, rng);
+    for kernel in kernels(matrix) {
+        let packed = LowBitMatrix::from_quantized(matrix, Backend::Kernel(kernel)).unwrap();
+        let config = ActConfig { order: packed.order().cloned(), ..config(kernel, ags, group) };
+        let x = PreparedActivations::try_new(&activations, n, k, &config).unwrap();
+        let expected = reference::matmul_prepared(matrix, &x);
         let mut out = vec![f32::NAN; n * m];
         packed.matmul_into(&x, &mut out);
         let error = max_rel(&out, &expected);
         // One group's terms may cancel against another's: each addition rounds relative to its own size.
         let bound = TABLE_TOLERANCE * (1.0 + (k / group.min(k)) as f64 / 8.0);
-        assert!(error <= bound, "{bits} bits [{m}, {k}] n = {n}, G = {group}, ags = {ags}, {backend:?}: {error}");
+        let name = kernel.name();
+        assert!(error <= bound, "{bits} bits [{m}, {k}] n = {n}, G = {group}, ags = {ags}, {name}: {error}");
     }
 }
 
@@ -73,10 +107,10 @@ fn every_column_tail_on_every_kernel() {
 
 #[test]
 fn every_width_group_and_token_count_on_every_kernel() {
-    for bits in 1..=4 {
+    for bits in 1..=8 {
         for group in [16, 32, 64, 96, 128, 256] {
             for ags in [32, 64, 96, 256] {
-                for n in [0, 1, 2, 5, 9] {
+                for n in [0, 1, 2, 5, 9, 15] {
                     check(bits, 70, 256, n, group, ags);
                 }
             }
@@ -87,40 +121,123 @@ fn every_width_group_and_token_count_on_every_kernel() {
 #[test]
 fn integer_activations_give_the_exact_integer_on_every_kernel() {
     let mut rng = SplitMix64::new(11);
-    for bits in 1..=4 {
+    for bits in 1..=8 {
         for (m, k) in [(1, 4), (64, 128), (67, 260), (130, 96)] {
-            let mut matrix = random_matrix(bits, m, k, k, &mut rng);
-            // With s = 2 and zp = 2^(b-1) the offset is 1: y = sum (2 q - (2^b - 1)) a - sum a.
-            matrix.scales.fill(2.0);
-            matrix.zeros = Zeros::Points(vec![1 << (bits - 1); m]);
-            let a: Vec<i8> = (0..3 * k).map(|_| rng.below(63) as i8 - 31).collect();
-            let expected: Vec<i64> = reference::matmul_integer(&matrix, &a)
-                .chunks_exact(m)
-                .zip(a.chunks_exact(k))
-                .flat_map(|(acc, a)| acc.iter().map(|acc| acc - a.iter().map(|&a| i64::from(a)).sum::<i64>()))
-                .collect();
-            let x = PreparedActivations::from_integers(&a, 3, k, k).unwrap();
-            for backend in backends() {
-                let mut out = vec![0.0; 3 * m];
-                LowBitMatrix::from_quantized(&matrix, backend).unwrap().matmul_into(&x, &mut out);
-                assert!(out.iter().zip(&expected).all(|(&y, &e)| f64::from(y) == e as f64), "{bits} bits, {backend:?}");
+            for ternary in [false, true] {
+                if ternary && bits != 2 {
+                    continue;
+                }
+                let mut matrix = random_matrix(bits, m, k, k, &mut rng);
+                matrix.scales.fill(1.0);
+                matrix.zeros = Zeros::Points(vec![1 << (bits - 1); m]);
+                let matrix = if ternary { to_ternary(matrix) } else { matrix };
+                let a: Vec<i8> = (0..3 * k).map(|_| rng.below(51) as i8 - 25).collect();
+                let floats: Vec<f32> = a.iter().map(|&a| f32::from(a)).collect();
+                let expected = reference::matmul(&matrix, &floats);
+                for kernel in kernels(&matrix) {
+                    let config = config(kernel, 64, k);
+                    let x = PreparedActivations::from_integers(&a, None, 3, k, &config).unwrap();
+                    let mut out = vec![0.0; 3 * m];
+                    LowBitMatrix::from_quantized(&matrix, Backend::Kernel(kernel)).unwrap().matmul_into(&x, &mut out);
+                    assert!(
+                        out.iter().zip(&expected).all(|(&y, &e)| f64::from(y) == e),
+                        "{bits} bits, {}",
+                        kernel.name()
+                    );
+                }
             }
         }
     }
 }
 
+/// 8-bit activations with one scale a token, as BitNet quantizes them: the integer is exact, and so is its product with the two scales.
+#[test]
+fn lossless_ternary_is_the_integer_times_the_scales() {
+    let mut rng = SplitMix64::new(12);
+    let (m, k) = (130, 1000);
+    let mut matrix = to_ternary(random_matrix(2, m, k, k, &mut rng));
+    matrix.scales.fill(0.25);
+    let a: Vec<i8> = (0..2 * k).map(|_| (rng.below(256) as i16 - 128) as i8).collect();
+    let scales = [0.03125, 7.3];
+    for kernel in kernels(&matrix).into_iter().filter(|kernel| kernel.method() == Method::Dot) {
+        let config = config(kernel, k, k);
+        let x = PreparedActivations::from_integers(&a, Some(&scales), 2, k, &config).unwrap();
+        let mut out = vec![0.0; 2 * m];
+        LowBitMatrix::from_quantized(&matrix, Backend::Kernel(kernel)).unwrap().matmul_into(&x, &mut out);
+        for (i, y) in out.into_iter().enumerate() {
+            let (token, row) = (i / m, i % m);
+            let sum: i32 =
+                (0..k).map(|c| (i32::from(matrix.codes[row * k + c]) - 1) * i32::from(a[token * k + c])).sum();
+            assert_eq!(y, sum as f32 * 0.25 * scales[token], "{}", kernel.name());
+        }
+    }
+}
+
+#[test]
+fn act_order_on_every_kernel() {
+    let mut rng = SplitMix64::new(13);
+    for (bits, group, k) in [(1, 32, 128), (2, 64, 192), (3, 16, 96), (4, 32, 100), (8, 64, 130)] {
+        let mut matrix = random_matrix(bits, 40, k, group, &mut rng);
+        let mut g_idx: Vec<u32> = (0..k).map(|c| (c / group) as u32).collect();
+        for i in (1..k).rev() {
+            g_idx.swap(i, rng.below(i as u64 + 1) as usize);
+        }
+        matrix.g_idx = Some(g_idx);
+        check_matrix(&matrix, 3, 32, &mut rng);
+        if bits == 2 {
+            check_matrix(&to_ternary(matrix), 1, 64, &mut rng);
+        }
+    }
+}
+
+#[test]
+fn dequantizing_gives_the_weights_back() {
+    let mut rng = SplitMix64::new(14);
+    for bits in 1..=8 {
+        let mut matrix = random_matrix(bits, 70, 100, 32, &mut rng);
+        if bits == 2 {
+            matrix = to_ternary(matrix);
+        }
+        let expected: Vec<f64> = matrix.dequantize().into_iter().map(f64::from).collect();
+        for kernel in kernels(&matrix) {
+            let packed = LowBitMatrix::from_quantized(&matrix, Backend::Kernel(kernel)).unwrap();
+            let mut out = vec![0.0; 70 * 100];
+            packed.dequantize_into(&mut out);
+            let error = max_rel(&out, &expected);
+            assert!(error <= 1e-6, "{bits} bits, {}: {error}", kernel.name());
+        }
+    }
+}
+
+/// The bounds of the documentation, with Gaussian activations and with eight 20 times as large.
 #[test]
 fn the_table_error_is_what_the_documentation_says() {
     let mut rng = SplitMix64::new(3);
-    let (m, k) = (256, 1024);
-    let matrix = quantize(&random_x(m * k, &mut rng), m, k, Levels::Bits(4), 64).unwrap();
-    let x = random_x(k, &mut rng);
-    let packed = LowBitMatrix::from_quantized(&matrix, Backend::Auto).unwrap();
-    let prepared = PreparedActivations::try_new(&x, 1, k, ActConfig::for_matrix(&packed)).unwrap();
-    let mut out = vec![0.0; m];
-    packed.matmul_into(&prepared, &mut out);
-    let error = nmse(&out, &reference::matmul(&matrix, &x));
-    assert!(error <= 6e-5 && error > 1e-6, "{error}: about 4e-5 for Gaussian activations at ags 64");
+    let (m, k) = (256, 4096);
+    let gaussian = random_x(k, &mut rng);
+    let mut outliers = gaussian.clone();
+    (0..8).for_each(|i| outliers[i * k / 8 + 77] = if i % 2 == 0 { 20.0 } else { -20.0 });
+    let weights = random_x(m * k, &mut rng);
+    // The error of a lookup does not shrink with the number of zeros among its trits, so it is stated for even ones.
+    let trits: Vec<f32> = (0..m * k).map(|_| rng.below(3) as f32 - 1.0).collect();
+    let bounds = [
+        (Method::Lut, Levels::Bits(2), 6e-5, 1e-4),
+        (Method::Lut, Levels::Bits(4), 6e-5, 1e-4),
+        (Method::Dot, Levels::Bits(4), 6e-5, 1e-4),
+        (Method::Elut, Levels::Ternary, 1e-4, 1.6e-4),
+    ];
+    for (method, levels, bound, bound_with_outliers) in bounds {
+        let weights = if levels == Levels::Ternary { &trits } else { &weights };
+        let matrix = quantize(weights, m, k, levels, 128).unwrap();
+        let packed = LowBitMatrix::from_quantized(&matrix, Backend::Method(method)).unwrap();
+        for (x, bound) in [(&gaussian, bound), (&outliers, bound_with_outliers)] {
+            let prepared = PreparedActivations::try_new(x, 1, k, &ActConfig::for_matrix(&packed)).unwrap();
+            let mut out = vec![0.0; m];
+            packed.matmul_into(&prepared, &mut out);
+            let error = nmse(&out, &reference::matmul(&matrix, x));
+            assert!(error <= bound && error > 1e-6, "{method:?} {levels:?}: {error}, at most {bound}");
+        }
+    }
 }
 
 #[test]
@@ -129,7 +246,8 @@ fn threads_do_not_change_a_bit() {
     let (m, k) = (1030, 512);
     let matrix = LowBitMatrix::from_quantized(&random_matrix(2, m, k, 64, &mut rng), Backend::Auto).unwrap();
     for n in [1, 6] {
-        let x = PreparedActivations::try_new(&random_x(n * k, &mut rng), n, k, ActConfig::for_matrix(&matrix)).unwrap();
+        let x =
+            PreparedActivations::try_new(&random_x(n * k, &mut rng), n, k, &ActConfig::for_matrix(&matrix)).unwrap();
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut out = vec![0.0; n * m];
@@ -147,7 +265,7 @@ fn zeros_and_denormal_scales_are_valid() {
     let mut matrix = random_matrix(2, m, k, k, &mut SplitMix64::new(9));
     matrix.scales = vec![0.0, 1e-7, -1e-7, 6e-8, 1.0];
     let packed = LowBitMatrix::from_quantized(&matrix, Backend::Auto).unwrap();
-    let x = PreparedActivations::try_new(&vec![0.0; k], 1, k, ActConfig::for_matrix(&packed)).unwrap();
+    let x = PreparedActivations::try_new(&vec![0.0; k], 1, k, &ActConfig::for_matrix(&packed)).unwrap();
     let mut out = vec![f32::NAN; m];
     packed.matmul_into(&x, &mut out);
     assert_eq!(out, [0.0; 5]);
@@ -158,15 +276,17 @@ fn what_no_kernel_covers_is_named() {
     let sound = || random_matrix(2, 4, 200, 64, &mut SplitMix64::new(1));
     let pack = |matrix| LowBitMatrix::from_quantized(&matrix, Backend::Auto).map(|_| ());
     assert_eq!(pack(sound()), Ok(()));
-    let wide = GroupQuantized { bits: 5, zeros: Zeros::Points(vec![0; 16]), ..sound() };
-    assert_eq!(pack(wide), Err(PackError::UnsupportedBits { bits: 5 }));
     let group = random_matrix(2, 4, 200, 40, &mut SplitMix64::new(1));
     assert_eq!(pack(group), Err(PackError::UnsupportedGroup { group: 40, k: 200 }));
-    let act_order = GroupQuantized { g_idx: Some(vec![0; 200]), ..sound() };
-    assert_eq!(pack(act_order), Err(PackError::ActOrder));
-    let mut huge = sound();
-    huge.scales[5] = 1e6;
-    assert_eq!(pack(huge), Err(PackError::ScaleOverflow { row: 1, group: 1, scale: 1e6 }));
+    let uneven = GroupQuantized { g_idx: Some(vec![0; 200]), ..sound() };
+    assert_eq!(pack(uneven), Err(PackError::BadPermutation { index: 0, columns: 200, expected: 64 }));
+    let lut = Kernel::new(Method::Lut, Level::Scalar);
+    let wide = random_matrix(5, 4, 200, 64, &mut SplitMix64::new(1));
+    let error = LowBitMatrix::from_quantized(&wide, Backend::Kernel(lut)).unwrap_err();
+    assert_eq!(error, PackError::UnsupportedBits { kernel: "lut-scalar".into(), bits: 5, group: 64 });
+    let elut = Kernel::new(Method::Elut, Level::Scalar);
+    let error = LowBitMatrix::from_quantized(&sound(), Backend::Kernel(elut)).unwrap_err();
+    assert_eq!(error, PackError::NotTernary { kernel: "elut-scalar".into() });
     let foreign = if cfg!(target_arch = "x86_64") { Level::Neon } else { Level::Avx2 };
     let error = LowBitMatrix::from_quantized(&sound(), Backend::Exact(foreign)).unwrap_err();
     assert_eq!(error, PackError::BackendUnavailable { wanted: foreign, best: Level::best() });

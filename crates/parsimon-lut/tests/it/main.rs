@@ -5,8 +5,7 @@ use std::path::Path;
 
 use parsimon_core::io::{Checkpoint, read_json};
 use parsimon_core::quant::{GroupQuantized, Zeros};
-use parsimon_lut::{ActConfig, Backend, LowBitMatrix, PreparedActivations, reference};
-use parsimon_simd::Level;
+use parsimon_lut::{ActConfig, ActQuant, Backend, Kernel, LowBitMatrix, Method, PreparedActivations, reference};
 use parsimon_testkit::{committed, max_rel, nmse};
 use serde::Deserialize;
 
@@ -23,6 +22,11 @@ struct Case {
     group: usize,
     act_group: usize,
     nmse_table_vs_exact: f64,
+}
+
+/// The lookup kernels that this process can run.
+fn lut_kernels() -> impl Iterator<Item = Kernel> {
+    Kernel::available().filter(|kernel| kernel.method() == Method::Lut)
 }
 
 #[test]
@@ -51,21 +55,29 @@ fn check_gemv(dir: &Path, case: &Case) {
     let matrix = GroupQuantized { bits, m, k, group, codes, scales, zeros, g_idx: None };
 
     let x = tensor("x").to_f32().unwrap();
-    let prepared = PreparedActivations::try_new(&x, n, k, ActConfig { ags: act_group, group }).unwrap();
-    let tables: Vec<i64> = (0..n).flat_map(|token| prepared.tables(token)).map(|&entry| i64::from(entry)).collect();
+    let prepared = PreparedActivations::try_new(
+        &x,
+        n,
+        k,
+        &ActConfig { quant: ActQuant::Table { ags: act_group }, group, order: None },
+    )
+    .unwrap();
+    let tables: Vec<i64> =
+        (0..n).flat_map(|token| prepared.codes(token)).map(|&entry| i64::from(entry as i8)).collect();
     assert_eq!(tables, tensor("table_q").to_i64().unwrap(), "{file}: table bytes");
     let table_scales: Vec<f32> = (0..n).flat_map(|token| prepared.scales(token)).copied().collect();
     assert_eq!(table_scales, tensor("table_scale").to_f32().unwrap(), "{file}: table scales");
 
     let y_table = tensor("y_table").to_f64().unwrap();
-    let by_reference = reference::matmul_table(&matrix, &prepared);
+    let by_reference = reference::matmul_prepared(&matrix, &prepared);
     let exact = tensor("y").to_f64().unwrap();
     let by_exact_reference = reference::matmul(&matrix, &x);
     let as_f32 = |y: &[f64]| y.iter().map(|&y| y as f32).collect::<Vec<_>>();
     assert!(max_rel(&as_f32(&by_reference), &y_table) <= 1e-6, "{file}: table reference");
     assert!(max_rel(&as_f32(&by_exact_reference), &exact) <= 1e-6, "{file}: exact reference");
-    for level in Level::available() {
-        let packed = LowBitMatrix::from_quantized(&matrix, Backend::Exact(level)).unwrap();
+    for kernel in lut_kernels() {
+        let packed = LowBitMatrix::from_quantized(&matrix, Backend::Kernel(kernel)).unwrap();
+        let level = kernel.name();
         let mut y = vec![f32::NAN; n * m];
         packed.matmul_into(&prepared, &mut y);
         let error = max_rel(&y, &y_table);
@@ -103,14 +115,16 @@ fn check_integers(golden: &Checkpoint, bits: u8) {
         g_idx: None,
     };
     assert_eq!(reference::matmul_integer(&matrix, &a), acc2);
-    let prepared = PreparedActivations::from_integers(&a, 1, k, k).unwrap();
-    let tables: Vec<i64> = prepared.tables(0).iter().map(|&entry| i64::from(entry)).collect();
+    let config = ActConfig { quant: ActQuant::Table { ags: 64 }, group: k, order: None };
+    let prepared = PreparedActivations::from_integers(&a, None, 1, k, &config).unwrap();
+    let tables: Vec<i64> = prepared.codes(0).iter().map(|&entry| i64::from(entry as i8)).collect();
     let expected = tensor("table").to_i64().unwrap();
     assert_eq!(tables[..expected.len()], expected, "{bits} bits: table bytes");
     let sum: i64 = a.iter().map(|&a| i64::from(a)).sum();
-    for level in Level::available() {
+    for kernel in lut_kernels() {
+        let level = kernel.name();
         let mut y = vec![f32::NAN; m];
-        LowBitMatrix::from_quantized(&matrix, Backend::Exact(level)).unwrap().matmul_into(&prepared, &mut y);
+        LowBitMatrix::from_quantized(&matrix, Backend::Kernel(kernel)).unwrap().matmul_into(&prepared, &mut y);
         let y: Vec<f64> = y.into_iter().map(f64::from).collect();
         let expected: Vec<f64> = acc2.iter().map(|acc| (acc - sum) as f64).collect();
         assert_eq!(y, expected, "{bits} bits on {level}");

@@ -9,52 +9,56 @@ use std::arch::x86_64::*;
 use parsimon_simd::Avx2;
 use parsimon_simd::x86::{broadcast_128, load_256, load_f16x8, load_f32x8, store_f32x8};
 
-use super::{Constants, Geometry, Lookup, Tile};
+use crate::kernel::{Act, Constants, Geometry, Tile, Tokens};
 use crate::table::{ENTRIES, LOOKUP};
 
 const ROWS: usize = 32;
 const PAIR: usize = 2 * LOOKUP;
 
+/// Columns of the longest step that 16-bit sums hold.
+const STEP_MAX: usize = 64;
+
 /// Where the four groups of eight rows stand after unpacking: low and high half of the low unpack, then of the high unpack.
 const ROW_OF: [usize; 4] = [0, 16, 8, 24];
 
-pub(super) fn run(geometry: &Geometry, tile: Tile<'_>, act: Lookup<'_>, out: &mut [f32]) {
-    Avx2::try_new().expect("`Kernel::select` picked this body, so the level is there");
-    // SAFETY: the token proves the features of `body`.
-    unsafe {
-        match geometry.bits {
-            1 => body::<1>(geometry, tile, act, out),
-            2 => body::<2>(geometry, tile, act, out),
-            3 => body::<3>(geometry, tile, act, out),
-            4 => body::<4>(geometry, tile, act, out),
-            bits => unreachable!("packing refuses {bits} bits"),
+pub(super) fn run(geometry: &Geometry, tile: &Tile<'_>, tokens: &Tokens<'_>, out: &mut [f32]) {
+    Avx2::try_new().expect("the kernel was picked for this level, so it is there");
+    for (t, out) in out.chunks_exact_mut(ROWS).enumerate() {
+        let act = tokens.token(t);
+        // SAFETY: the token proves the features of `body`.
+        unsafe {
+            match geometry.bits {
+                1 => body::<1>(geometry, tile, &act, out),
+                2 => body::<2>(geometry, tile, &act, out),
+                3 => body::<3>(geometry, tile, &act, out),
+                4 => body::<4>(geometry, tile, &act, out),
+                bits => unreachable!("packing refuses {bits} bits"),
+            }
         }
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn body<const B: usize>(geometry: &Geometry, tile: Tile<'_>, act: Lookup<'_>, out: &mut [f32]) {
-    let step = geometry.step();
-    let k_padded = geometry.k_padded;
+fn body<const B: usize>(geometry: &Geometry, tile: &Tile<'_>, act: &Act<'_>, out: &mut [f32]) {
+    let step = geometry.step(STEP_MAX);
     let mut planes = tile.stream.as_chunks::<ROWS>().0.chunks_exact(B);
-    let mut tables = bytemuck::cast_slice::<i8, u8>(act.tables).as_chunks::<ENTRIES>().0.chunks_exact(2);
+    let mut tables = act.codes.as_chunks::<ENTRIES>().0.chunks_exact(2);
     let mut total = [_mm256_setzero_ps(); 4];
-    let mut sums = [_mm256_setzero_ps(); 4];
-    for k0 in (0..k_padded).step_by(step) {
-        let end = (k0 + step).min(k_padded);
-        let mut acc = [_mm256_setzero_si256(); 2];
-        for (planes, tables) in planes.by_ref().zip(tables.by_ref()).take((end - k0) / PAIR) {
-            lookup_pair::<B>(planes, tables, &mut acc);
+    for (g, &beta) in act.betas.iter().enumerate() {
+        let group_end = geometry.k_padded.min((g + 1) * geometry.group);
+        let mut sums = [_mm256_set1_ps(tile.start(geometry, beta)); 4];
+        for k0 in (g * geometry.group..group_end).step_by(step) {
+            let end = group_end.min(k0 + step);
+            let mut acc = [_mm256_setzero_si256(); 2];
+            for (planes, tables) in planes.by_ref().zip(tables.by_ref()).take((end - k0) / PAIR) {
+                lookup_pair::<B>(planes, tables, &mut acc);
+            }
+            let scale = _mm256_set1_ps(act.scales[k0 / geometry.ags]);
+            for (sum, integers) in sums.iter_mut().zip(widen(acc)) {
+                *sum = _mm256_fmadd_ps(integers, scale, *sum);
+            }
         }
-        let scale = _mm256_set1_ps(act.scales[k0 / geometry.ags]);
-        for (sum, integers) in sums.iter_mut().zip(widen(acc)) {
-            *sum = _mm256_fmadd_ps(integers, scale, *sum);
-        }
-        let g = k0 / geometry.group;
-        if end == k_padded || end / geometry.group > g {
-            finish_group(&tile, g, act.betas[g], &sums, &mut total);
-            sums = [_mm256_setzero_ps(); 4];
-        }
+        finish_group(tile, g, beta, &sums, &mut total);
     }
     for (&row, total) in ROW_OF.iter().zip(total) {
         if let Some(out) = out[row..].first_chunk_mut() {
@@ -104,6 +108,7 @@ fn finish_group(tile: &Tile<'_>, g: usize, beta: f32, sums: &[__m256; 4], total:
         let at = ROW_OF[i] / 8;
         let scale = _mm256_mul_ps(half, load_f16x8(&scales[at]));
         *total = match tile.constants {
+            Constants::Uniform(_) => _mm256_fmadd_ps(scale, *sum, *total),
             Constants::Offsets(offsets) => {
                 let bytes = offsets[rows.clone()].as_chunks::<8>().0[at].map(|o| o as u8);
                 let offset = _mm256_cvtepi8_epi32(_mm_set_epi64x(0, i64::from_le_bytes(bytes)));

@@ -1,0 +1,20 @@
+//! Integer dot products of unsigned codes with 8-bit activations.
+
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
+use parsimon_simd::Level;
+
+use super::{Geometry, Tile, Tokens};
+
+/// Rows of a tile.
+const ROWS: usize = 32;
+
+pub(super) fn run(body: Level, geometry: &Geometry, tile: &Tile<'_>, tokens: &Tokens<'_>, out: &mut [f32]) {
+    match body {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Vnni => vnni::run(geometry, tile, tokens, out),
+        _ => scalar::run(geometry, tile, tokens, out),
+    }
+}
