@@ -4,9 +4,12 @@
 //!
 //! [`GroupQuantized`] is the exchange form between quantizers, files and the kernels of parsimon-lut: one byte a code, nothing
 //! packed. [`rtn`] makes it from floats by rounding to nearest, [`gptq`] stores it the way the GPTQ ecosystem does.
+//! [`block`] is the block types of GGUF files.
 
+pub mod block;
 pub mod gptq;
 mod group;
 pub mod rtn;
 
+pub use block::{BlockError, BlockMatrix, BlockType};
 pub use group::{GroupQuantized, QuantError, Zeros};

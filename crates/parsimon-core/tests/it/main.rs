@@ -1,16 +1,24 @@
 //! Golden files of the formats that this crate reads.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
+mod blocks;
+
 use std::path::Path;
 
 use parsimon_core::io::{Checkpoint, read_json};
 use parsimon_core::quant::Zeros;
 use parsimon_core::quant::gptq::{self, GptqConfig};
 
+/// Runs `cases` on the copy of golden data that is committed with this crate, and on the shared one where it exists.
+fn shared_and_committed(place: &str, cases: impl Fn(&Path) -> usize) {
+    parsimon_testkit::committed("parsimon-core", env!("CARGO_MANIFEST_DIR"), |dir| cases(&dir.join(place)));
+    parsimon_testkit::golden("parsimon-core", place, cases);
+}
+
 /// GPTQ matrices of every width, both versions and with act-order: codes, zero points and weights exactly.
 #[test]
 fn gptq_goldens() {
-    parsimon_testkit::golden("parsimon-core", "formats/packed", |dir| {
+    shared_and_committed("formats/packed", |dir| {
         let manifest: Vec<serde_json::Value> = read_json(&dir.join("manifest.json")).unwrap();
         let cases: Vec<_> = manifest.iter().filter(|case| case["kind"] == "gptq").collect();
         cases.iter().for_each(|case| check_gptq(dir, case));
