@@ -13,6 +13,7 @@ mod legacy;
 mod ternary;
 mod uniform;
 
+pub(super) use fp4::{E2M1_DOUBLED, e8m0_half};
 use half::{bf16, f16};
 
 use super::GroupQuantized;

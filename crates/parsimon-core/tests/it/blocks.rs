@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use parsimon_core::io::read_json;
+use parsimon_core::quant::encode::quantize;
 use parsimon_core::quant::{BlockMatrix, BlockType, Zeros};
 use serde_json::Value;
 
@@ -56,4 +57,25 @@ fn check_decode(dir: &Path, case: &Value) {
             assert!(group.iter().zip(codes).all(|(a, e)| (a - e).abs() <= tolerance), "{name}");
         }
     }
+}
+
+/// Six rows a type, one zero and one with ties, byte for byte.
+#[test]
+fn quantizes_as_the_reference_quantizers_do() {
+    crate::shared_and_committed("formats/ggml", |dir| each(dir, "quantize", check_encode));
+}
+
+fn check_encode(dir: &Path, case: &Value) {
+    let name = case["type"].as_str().unwrap();
+    let block_type = BlockType::from_name(name).unwrap();
+    let file = name.to_lowercase();
+    let x = f32s(&dir.join(format!("quantize_{file}.in.f32.bin")));
+    let expected = std::fs::read(dir.join(format!("quantize_{file}.out.bin"))).unwrap();
+    let actual = quantize(block_type, &x).unwrap();
+    for (row, blocks) in
+        actual.chunks(block_type.block_bytes()).zip(expected.chunks(block_type.block_bytes())).enumerate()
+    {
+        assert_eq!(blocks.0, blocks.1, "{name}, row {row}");
+    }
+    assert_eq!(actual.len(), expected.len(), "{name}");
 }

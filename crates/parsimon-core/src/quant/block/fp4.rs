@@ -13,7 +13,7 @@
 use super::{f16_at, u16_at};
 
 /// 4-bit floats (1 sign, 2 exponent, 1 mantissa bit), doubled.
-pub(crate) const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(in crate::quant) const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// The non-linear levels of IQ4.
 const NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -51,7 +51,7 @@ fn run(scale: f32, qs: &[u8], table: &[i8; 16], out: &mut [f32]) {
 }
 
 /// `2^(e - 128)`: half of the e8m0 scale, because the table is doubled. Exponents 0 and 1 are subnormal.
-pub(crate) fn e8m0_half(e: u8) -> f32 {
+pub(in crate::quant) fn e8m0_half(e: u8) -> f32 {
     f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (u32::from(e) - 1) << 23 })
 }
 
