@@ -4,13 +4,15 @@
 //!
 //! [`GroupQuantized`] is the exchange form between quantizers, files and the kernels of parsimon-lut: one byte a code, nothing
 //! packed. [`rtn`] makes it from floats by rounding to nearest, [`gptq`] stores it the way the GPTQ ecosystem does.
-//! [`block`] is the block types of GGUF files, [`encode`] the quantizers of the simpler ones.
+//! [`packed`] reads what others pack into safetensors, [`block`] is the block types of GGUF files, [`encode`] the quantizers of the simpler ones.
 
 pub mod block;
 pub mod encode;
 pub mod gptq;
 mod group;
+pub mod packed;
 pub mod rtn;
 
 pub use block::{BlockError, BlockMatrix, BlockType};
 pub use group::{GroupQuantized, QuantError, Zeros};
+pub use packed::PackedError;

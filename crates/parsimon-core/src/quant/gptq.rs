@@ -8,7 +8,7 @@
 //! | `g_idx` | I32 `[k]` | the group of every input |
 //!
 //! `checkpoint_format` "gptq" (version 1) stores zero points minus one, "gptq_v2" as they are. A stored `2^b - 1` in version 1 is
-//! read as 0, the value that wraps when a writer subtracts one.
+//! read as 0, the value that wraps when a writer subtracts one; other readers take it for `2^b`, so [`ambiguous_zero_points`] counts it.
 
 use std::collections::BTreeMap;
 
@@ -92,10 +92,10 @@ pub fn pack(prefix: &str, matrix: &GroupQuantized) -> Result<BTreeMap<String, Te
     let g_idx: Vec<i32> = (0..k).map(|c| matrix.group_of(c) as i32).collect();
     let signed = |words: &[u32]| words.iter().map(|&word| word as i32).collect::<Vec<_>>();
     Ok(BTreeMap::from([
-        (name(prefix, "qweight"), TensorData::from_i32(&[qweight_rows, m], &signed(&qweight))),
-        (name(prefix, "qzeros"), TensorData::from_i32(&[n_groups, qzeros_cols], &signed(&qzeros))),
-        (name(prefix, "scales"), TensorData::from_f16(&[n_groups, m], &scales)),
-        (name(prefix, "g_idx"), TensorData::from_i32(&[k], &g_idx)),
+        (tensor_name(prefix, "qweight"), TensorData::from_i32(&[qweight_rows, m], &signed(&qweight))),
+        (tensor_name(prefix, "qzeros"), TensorData::from_i32(&[n_groups, qzeros_cols], &signed(&qzeros))),
+        (tensor_name(prefix, "scales"), TensorData::from_f16(&[n_groups, m], &scales)),
+        (tensor_name(prefix, "g_idx"), TensorData::from_i32(&[k], &g_idx)),
     ]))
 }
 
@@ -109,7 +109,7 @@ pub fn pack(prefix: &str, matrix: &GroupQuantized) -> Result<BTreeMap<String, Te
 /// [`GptqError`] for missing tensors, wrong dtypes, or shapes that do not agree.
 pub fn unpack(checkpoint: &Checkpoint, prefix: &str, config: &GptqConfig) -> Result<GroupQuantized, GptqError> {
     check_bits(config.bits)?;
-    let names = SUFFIXES.map(|suffix| name(prefix, suffix));
+    let names = SUFFIXES.map(|suffix| tensor_name(prefix, suffix));
     checkpoint.require(names.iter().map(String::as_str))?;
     let [qweight, qzeros, scales, g_idx] = names.each_ref().map(|name| checkpoint.tensor(name));
     let (qweight, qzeros, scales, g_idx) = (qweight?, qzeros?, scales?, g_idx?);
@@ -171,6 +171,30 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, config: &GptqConfig) -> Res
     Ok(matrix)
 }
 
+/// How many zero points of the matrix `prefix` other programs may read otherwise: stored `2^b - 1` in version 1, here 0, elsewhere
+/// `2^b`. Worth a warning with the tensor's name where it is not 0.
+///
+/// # Errors
+///
+/// [`GptqError`] when `qzeros` or `scales` is missing or has another dtype or shape than the bits need.
+pub fn ambiguous_zero_points(checkpoint: &Checkpoint, prefix: &str, config: &GptqConfig) -> Result<usize, GptqError> {
+    check_bits(config.bits)?;
+    let (qzeros, scales) = (tensor_name(prefix, "qzeros"), tensor_name(prefix, "scales"));
+    checkpoint.require([&*qzeros, &*scales])?;
+    if config.checkpoint_format == CheckpointFormat::V2 {
+        return Ok(0);
+    }
+    let (qzeros, scales) = (checkpoint.tensor(&qzeros)?, checkpoint.tensor(&scales)?);
+    let &[n_groups, m] = scales.shape() else {
+        return Err(inconsistent(format!("`{prefix}.scales` must be a matrix, not {:?}", scales.shape())).into());
+    };
+    let cols = words("a column", m, config.bits)?;
+    let qzeros = qzeros.expect_shape(&[n_groups, cols])?.to_i32()?;
+    let bits = config.bits;
+    let stored = (0..n_groups * m).map(|i| get_bits(&qzeros, i % m * bits as usize, bits, |word| i / m * cols + word));
+    Ok(stored.filter(|&stored| stored + 1 == 1 << bits).count())
+}
+
 /// A GPTQ matrix cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GptqError {
@@ -206,7 +230,7 @@ impl crate::Diagnose for GptqError {
 }
 
 /// `prefix.suffix`, or the bare suffix where a file holds one matrix.
-fn name(prefix: &str, suffix: &str) -> String {
+pub(super) fn tensor_name(prefix: &str, suffix: &str) -> String {
     if prefix.is_empty() { suffix.to_owned() } else { format!("{prefix}.{suffix}") }
 }
 
@@ -234,7 +258,7 @@ fn put_bits(words: &mut [u32], bit: usize, value: u32, bits: u8, at: impl Fn(usi
     }
 }
 
-fn get_bits(words: &[i32], bit: usize, bits: u8, at: impl Fn(usize) -> usize) -> u32 {
+pub(super) fn get_bits(words: &[i32], bit: usize, bits: u8, at: impl Fn(usize) -> usize) -> u32 {
     let (word, shift) = (bit / 32, bit % 32);
     let mut value = words[at(word)] as u32 >> shift;
     if shift + bits as usize > 32 {
