@@ -1,7 +1,8 @@
-//! Files: mapped safetensors, `.npy`, and writing that survives being killed.
+//! Files: mapped safetensors and GGUF, `.npy`, and writing that survives being killed.
 
 mod atomic;
 mod error;
+pub mod gguf;
 mod json;
 #[allow(unsafe_code)]
 mod map;
@@ -10,6 +11,7 @@ mod safetensors;
 
 pub use atomic::{AtomicFile, copy_file};
 pub use error::FormatError;
+pub use gguf::{Dialect, Gguf, GgufTensor, GgufWriter, OpenOptions};
 pub use json::{JSON_BYTES_MAX, read_json, write_json};
 pub use map::{Map, Pages};
 pub use npy::{NpyArray, NpyElement, write_npy};

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::gguf::ValueType;
 use crate::{DType, Diagnose};
 
 /// A file cannot be read or written, with the file, the place and the numbers.
@@ -43,6 +44,30 @@ pub enum FormatError {
     Overlap { file: PathBuf, first: String, second: String, at: u64 },
     #[error("{}: {} missing: {}", file.display(), tensors_are(names.len()), names.join(", "))]
     MissingTensors { file: PathBuf, names: Vec<String> },
+    #[error("{}: not a GGUF file: it starts with `{found}`", file.display())]
+    NotGguf { file: PathBuf, found: String },
+    #[error("{}: GGUF version {given:#x} is not read: {note}", file.display())]
+    UnsupportedVersion { file: PathBuf, given: u32, note: &'static str },
+    #[error("{}: {what} is {given}, and the rest of the file holds at most {limit}", file.display())]
+    CountTooLarge { file: PathBuf, what: &'static str, given: u64, limit: u64 },
+    #[error("{}: the key `{key}` occurs twice", file.display())]
+    DuplicateKey { file: PathBuf, key: String },
+    #[error("{}: the key `{key}` is missing", file.display())]
+    MissingKey { file: PathBuf, key: String },
+    #[error("{}: the value of `{key}` is of type {actual:?}, expected {expected}", file.display())]
+    WrongValueType { file: PathBuf, key: String, expected: &'static str, actual: ValueType },
+    #[error("{}: general.alignment is {given}, expected a power of two of 8 to 2^20", file.display())]
+    BadAlignment { file: PathBuf, given: String },
+    #[error("{}: tensor `{tensor}` of shape {shape:?}: {reason}", file.display())]
+    BadShape { file: PathBuf, tensor: String, shape: Vec<u64>, reason: String },
+    #[error("{}: tensor `{tensor}` starts at {offset}, which is not a multiple of the alignment {alignment}", file.display())]
+    Misaligned { file: PathBuf, tensor: String, offset: u64, alignment: u64 },
+    #[error("{}: tensor `{tensor}` has type {id}, which is not read. {hint}", file.display())]
+    UnsupportedType { file: PathBuf, tensor: String, id: u32, hint: String },
+    #[error("{source}. Open the file with Dialect::{suggested} instead of Dialect::{given}: {evidence}")]
+    WrongDialect { file: PathBuf, given: String, suggested: String, evidence: String, source: Box<FormatError> },
+    #[error("{}: tensor `{tensor}` has a scale that is not finite in row {row}, block {block}", file.display())]
+    NonFiniteBlock { file: PathBuf, tensor: String, row: usize, block: usize },
     #[error("{}: the index says that `{tensor}` lies in {shard}, which does not hold it", file.display())]
     IndexMismatch { file: PathBuf, tensor: String, shard: String },
 }
@@ -73,7 +98,19 @@ impl Diagnose for FormatError {
             | OutOfBounds { file, .. }
             | Overlap { file, .. }
             | MissingTensors { file, .. }
-            | IndexMismatch { file, .. } => Some(file),
+            | IndexMismatch { file, .. }
+            | NotGguf { file, .. }
+            | UnsupportedVersion { file, .. }
+            | CountTooLarge { file, .. }
+            | DuplicateKey { file, .. }
+            | MissingKey { file, .. }
+            | WrongValueType { file, .. }
+            | BadAlignment { file, .. }
+            | BadShape { file, .. }
+            | Misaligned { file, .. }
+            | UnsupportedType { file, .. }
+            | WrongDialect { file, .. }
+            | NonFiniteBlock { file, .. } => Some(file),
         }
     }
 
@@ -85,11 +122,19 @@ impl Diagnose for FormatError {
             | WrongDType { tensor, .. }
             | Shape { tensor, .. }
             | OutOfBounds { tensor, .. }
-            | IndexMismatch { tensor, .. } => Some(tensor.clone()),
+            | IndexMismatch { tensor, .. }
+            | BadShape { tensor, .. }
+            | Misaligned { tensor, .. }
+            | UnsupportedType { tensor, .. }
+            | NonFiniteBlock { tensor, .. } => Some(tensor.clone()),
+            DuplicateKey { key, .. } | MissingKey { key, .. } | WrongValueType { key, .. } => Some(key.clone()),
+            BadAlignment { .. } => Some("general.alignment".to_owned()),
+            WrongDialect { source, .. } => source.place(),
+            CountTooLarge { what, .. } => Some((*what).to_owned()),
             Overlap { second, .. } => Some(second.clone()),
             MissingTensors { names, .. } => names.first().cloned(),
             Truncated { what, .. } | LimitExceeded { what, .. } => Some(what.clone()),
-            Io { .. } | Malformed { .. } => None,
+            Io { .. } | Malformed { .. } | NotGguf { .. } | UnsupportedVersion { .. } => None,
         }
     }
 
