@@ -1,5 +1,7 @@
 //! Packed safetensors of every layout: codes, zero points and weights exactly.
 
+use std::fs::OpenOptions;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use parsimon_core::io::{Checkpoint, read_json};
@@ -19,6 +21,63 @@ fn packed_goldens() {
         cases.iter().for_each(|case| check(dir, case));
         cases.len()
     });
+}
+
+/// A header that lies about a name, a dtype, a shape or a place gives a matrix or a typed error.
+#[test]
+fn no_flipped_bit_of_a_header_makes_a_reader_panic() {
+    crate::shared_and_committed("formats/packed", |dir| {
+        let cases: Vec<Value> = read_json(&dir.join("manifest.json")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("damaged.safetensors");
+        for case in &cases {
+            let bytes = std::fs::read(dir.join(case["file"].as_str().unwrap())).unwrap();
+            let header_bytes = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            std::fs::write(&path, &bytes).unwrap();
+            let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+            let mut put = |at: usize, byte: u8| {
+                file.seek(SeekFrom::Start(at as u64)).unwrap();
+                file.write_all(&[byte]).unwrap();
+            };
+            for (at, &byte) in bytes[..header_bytes].iter().enumerate() {
+                for bit in [0, 1, 2, 4] {
+                    put(at, byte ^ 1 << bit);
+                    if let Ok(checkpoint) = Checkpoint::open(&path) {
+                        read_and_forget(&checkpoint, case);
+                    }
+                }
+                put(at, byte);
+            }
+        }
+        cases.len()
+    });
+}
+
+/// Runs the reader of the case's kind; what it gives is not looked at.
+fn read_and_forget(checkpoint: &Checkpoint, case: &Value) {
+    let bytes = || checkpoint.tensor("bytes").map(|tensor| tensor.bytes());
+    match case["kind"].as_str().unwrap() {
+        "gptq" => drop(gptq::unpack(checkpoint, "", &gptq_config(case))),
+        "efficientqat" => drop(efficient_qat::unpack(checkpoint, "", case["bits"].as_u64().unwrap() as u8)),
+        "awq" => drop(awq::unpack(checkpoint, "", &serde_json::from_value(case.clone()).unwrap())),
+        "bitnet" => drop(bitnet::unpack(checkpoint, "", ScaleRule::Divide)),
+        "i2_s" => {
+            let Ok(bytes) = bytes() else { return };
+            let _ = I2sMatrix::try_new("bytes", 16, 128, bytes).map(|m| m.to_group_quantized(I2sBlock::X86));
+        }
+        "tmac" => {
+            let Ok(bytes) = bytes() else { return };
+            let tile = TmacTile { bits: 2, m: 128, k: 128, bm: 256, kfactor: 16 };
+            let _ = tmac::unpack_codes("bytes", bytes, &tile);
+        }
+        other => panic!("no reader for {other}"),
+    }
+}
+
+fn gptq_config(case: &Value) -> GptqConfig {
+    let mut config = case.clone();
+    config["quant_method"] = "gptq".into();
+    serde_json::from_value(config).unwrap()
 }
 
 fn check(dir: &Path, case: &Value) {
@@ -55,9 +114,7 @@ fn check_matrix(file: &str, checkpoint: &Checkpoint, matrix: &GroupQuantized) {
 }
 
 fn check_gptq(file: &str, checkpoint: &Checkpoint, case: &Value) {
-    let mut config = case.clone();
-    config["quant_method"] = "gptq".into();
-    let config: GptqConfig = serde_json::from_value(config).unwrap();
+    let config = gptq_config(case);
     let matrix = gptq::unpack(checkpoint, "", &config).unwrap();
     check_matrix(file, checkpoint, &matrix);
     assert_eq!(matrix.g_idx.is_some(), config.desc_act, "{file}");

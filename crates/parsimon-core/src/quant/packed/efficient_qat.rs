@@ -60,7 +60,7 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, bits: u8) -> Result<GroupQu
     let (qweight, qzeros, scales, g_idx) = (qweight?, qzeros?, scales?, g_idx?);
     let k = g_idx.len();
     let [n_groups, m] = matrix_shape(&scales)?;
-    let mut codes = vec![0; elements(&names[0], m, k)?];
+    let n = elements(&names[0], m, k)?;
     let group = k.div_ceil(n_groups);
     if k.div_ceil(group) != n_groups {
         return Err(PackedError::mismatch(&names[2], "the number of groups", format!("a divisor of {k}"), n_groups));
@@ -69,6 +69,8 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, bits: u8) -> Result<GroupQu
     let (along_m, qzeros) = packed(&qzeros, 1, m, n_groups, bits)?;
     let zero_cols = qzeros.len() / n_groups;
 
+    // Only here is it known that the file holds this many codes.
+    let mut codes = vec![0; n];
     for (r, row) in codes.chunks_exact_mut(k).enumerate() {
         for (c, code) in row.iter_mut().enumerate() {
             *code = along_k.get(&qweight, c, bits, |word| word * m + r) as u8;
