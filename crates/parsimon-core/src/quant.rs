@@ -12,6 +12,7 @@ pub mod gptq;
 mod group;
 pub mod packed;
 pub mod rtn;
+mod words;
 
 pub use block::{BlockError, BlockMatrix, BlockType};
 pub use group::{GroupQuantized, QuantError, Zeros};

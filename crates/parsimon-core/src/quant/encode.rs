@@ -249,8 +249,9 @@ fn mxfp4(x: &[f32], out: &mut [u8]) {
     let largest = max_abs(x);
     let e = if largest > 0.0 { (largest.log2().floor() as i32 - 2 + 127).clamp(0, 255) as u8 } else { 0 };
     let scale = e8m0_half(e);
+    let table = E2M1_DOUBLED.map(|level| f32::from(level) * scale);
     let nearest = |x: f32| {
-        let distance = |i: usize| (f32::from(E2M1_DOUBLED[i]) * scale - x).abs();
+        let distance = |i: usize| (table[i] - x).abs();
         (1..16).fold(0, |best, i| if distance(i) < distance(best) { i } else { best }) as u8
     };
     out[0] = e;

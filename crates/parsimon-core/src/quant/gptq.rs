@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
+use super::words::{Packing, put_bits, stream_words};
 use super::{GroupQuantized, QuantError, Zeros};
 use crate::io::{Checkpoint, FormatError, TensorData};
 
@@ -67,8 +68,8 @@ pub fn pack(prefix: &str, matrix: &GroupQuantized) -> Result<BTreeMap<String, Te
     let GroupQuantized { bits, m, k, .. } = *matrix;
     let Zeros::Points(zero_points) = &matrix.zeros else { return Err(QuantError::RealZeros) };
     let n_groups = matrix.n_groups();
-    let qweight_rows = words("a row", k, bits)?;
-    let qzeros_cols = words("a column", m, bits)?;
+    let qweight_rows = stream_words("a row", k, bits)?;
+    let qzeros_cols = stream_words("a column", m, bits)?;
 
     let mut qweight = vec![0u32; qweight_rows * m];
     for (r, row) in matrix.codes.chunks_exact(k).enumerate() {
@@ -129,8 +130,8 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, config: &GptqConfig) -> Res
                 || inconsistent(format!("`{prefix}`: group_size {size} of {k} inputs does not give {n_groups} groups")),
             )?,
         };
-    let qweight_rows = words("a row", k, bits)?;
-    let qzeros_cols = words("a column", m, bits)?;
+    let qweight_rows = stream_words("a row", k, bits)?;
+    let qzeros_cols = stream_words("a column", m, bits)?;
     let qweight = qweight.expect_shape(&[qweight_rows, m])?.to_i32()?;
     let qzeros = qzeros.expect_shape(&[n_groups, qzeros_cols])?.to_i32()?;
     let scales = scales.to_f32()?;
@@ -146,15 +147,11 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, config: &GptqConfig) -> Res
         zeros: Zeros::Points(Vec::new()),
         g_idx: None,
     };
-    for (r, row) in matrix.codes.chunks_exact_mut(k).enumerate() {
-        for (c, code) in row.iter_mut().enumerate() {
-            *code = get_bits(&qweight, c * bits as usize, bits, |word| word * m + r) as u8;
-        }
-    }
+    Packing::Stream.unpack_columns(&qweight, m, k, bits, &mut matrix.codes);
     let mut zero_points = vec![0; m * n_groups];
     for r in 0..m {
         for g in 0..n_groups {
-            let stored = get_bits(&qzeros, r * bits as usize, bits, |word| g * qzeros_cols + word);
+            let stored = Packing::Stream.get(&qzeros, r, bits, |word| g * qzeros_cols + word);
             zero_points[r * n_groups + g] = match config.checkpoint_format {
                 CheckpointFormat::V1 => ((stored + 1) & ((1 << bits) - 1)) as u16,
                 CheckpointFormat::V2 => stored as u16,
@@ -188,10 +185,10 @@ pub fn ambiguous_zero_points(checkpoint: &Checkpoint, prefix: &str, config: &Gpt
     let &[n_groups, m] = scales.shape() else {
         return Err(inconsistent(format!("`{prefix}.scales` must be a matrix, not {:?}", scales.shape())).into());
     };
-    let cols = words("a column", m, config.bits)?;
+    let cols = stream_words("a column", m, config.bits)?;
     let qzeros = qzeros.expect_shape(&[n_groups, cols])?.to_i32()?;
     let bits = config.bits;
-    let stored = (0..n_groups * m).map(|i| get_bits(&qzeros, i % m * bits as usize, bits, |word| i / m * cols + word));
+    let stored = (0..n_groups * m).map(|i| Packing::Stream.get(&qzeros, i % m, bits, |word| i / m * cols + word));
     Ok(stored.filter(|&stored| stored + 1 == 1 << bits).count())
 }
 
@@ -238,33 +235,8 @@ fn check_bits(bits: u8) -> Result<(), QuantError> {
     if matches!(bits, 2 | 3 | 4 | 8) { Ok(()) } else { Err(QuantError::UnsupportedBits { bits: u32::from(bits) }) }
 }
 
-fn words(what: &'static str, len: usize, bits: u8) -> Result<usize, QuantError> {
-    match len.checked_mul(bits as usize) {
-        Some(total) if total % 32 == 0 => Ok(total / 32),
-        _ => Err(QuantError::NotWholeWords { what, len, bits }),
-    }
-}
-
 fn inconsistent(text: String) -> QuantError {
     QuantError::Inconsistent(text)
-}
-
-/// Ors `value` into a bit stream; `at` maps a word of the stream to its place in `words`.
-fn put_bits(words: &mut [u32], bit: usize, value: u32, bits: u8, at: impl Fn(usize) -> usize) {
-    let (word, shift) = (bit / 32, bit % 32);
-    words[at(word)] |= value << shift;
-    if shift + bits as usize > 32 {
-        words[at(word + 1)] |= value >> (32 - shift);
-    }
-}
-
-pub(super) fn get_bits(words: &[i32], bit: usize, bits: u8, at: impl Fn(usize) -> usize) -> u32 {
-    let (word, shift) = (bit / 32, bit % 32);
-    let mut value = words[at(word)] as u32 >> shift;
-    if shift + bits as usize > 32 {
-        value |= (words[at(word + 1)] as u32) << (32 - shift);
-    }
-    value & ((1 << bits) - 1)
 }
 
 #[cfg(test)]

@@ -76,7 +76,11 @@ impl GroupQuantized {
         check_len("codes", elements, self.codes.len())?;
         check_len("scales", per_group, self.scales.len())?;
         check_len("zeros", per_group, self.zeros.len())?;
-        if let Some(i) = self.codes.iter().position(|&code| u32::from(code) >> self.bits != 0) {
+        // All bits of all codes first: that is faster than a search, and the search should find none.
+        let is_wide = |code: u8| u32::from(code) >> self.bits != 0;
+        if is_wide(self.codes.iter().fold(0, |all, &code| all | code))
+            && let Some(i) = self.codes.iter().position(|&code| is_wide(code))
+        {
             return Err(QuantError::CodeOutOfRange { row: i / self.k, col: i % self.k, code: self.codes[i] });
         }
         if let Some(i) = self.scales.iter().position(|scale| !scale.is_finite()) {

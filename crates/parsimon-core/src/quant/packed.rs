@@ -1,6 +1,6 @@
 //! What other programs pack into safetensors: AWQ, EfficientQAT, BitNet, and the flat tensors I2_S and T-MAC tiles.
 //!
-//! Every reader gives [`GroupQuantized`](super::GroupQuantized) and takes what the bytes do not say as a parameter: none of these
+//! Every reader gives [`GroupQuantized`] and takes what the bytes do not say as a parameter: none of these
 //! layouts names itself, and several look alike. [`super::gptq`] reads the most common one.
 //!
 //! | module | layout | what the bytes do not say |
@@ -112,13 +112,13 @@ fn checked(tensor: &str, matrix: GroupQuantized) -> Result<GroupQuantized, Packe
 
 /// Refuses code 3, which stands for no ternary value.
 fn check_ternary(tensor: &str, codes: &[u8], k: usize) -> Result<(), PackedError> {
-    match codes.iter().position(|&code| code > 2) {
-        None => Ok(()),
-        Some(i) => {
-            let (row, col, code) = (i / k, i % k, codes[i]);
-            Err(PackedError::NotTernary { tensor: tensor.to_owned(), row, col, code })
-        }
+    // Looking at all of them is faster than stopping at the first, and there should be none.
+    if !codes.iter().fold(false, |any, &code| any | (code > 2)) {
+        return Ok(());
     }
+    let i = codes.iter().position(|&code| code > 2).expect("the line above returns when there is none");
+    let (row, col, code) = (i / k, i % k, codes[i]);
+    Err(PackedError::NotTernary { tensor: tensor.to_owned(), row, col, code })
 }
 
 #[cfg(test)]

@@ -70,13 +70,7 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, config: &AwqConfig) -> Resu
     let group = group_of(&scales_name, config.group_size, k, n_groups)?;
 
     let mut codes = vec![0; elements(&qweight_name, m, k)?];
-    for (c, row) in qweight.chunks_exact(words).enumerate() {
-        for (w, &word) in row.iter().enumerate() {
-            for (i, output) in ORDER.iter().enumerate() {
-                codes[(8 * w + output) * k + c] = nibble(word, i);
-            }
-        }
-    }
+    unpack_words(&qweight, words, k, &mut codes);
     let mut points = vec![0; m * n_groups];
     let mut transposed = vec![0.0; m * n_groups];
     for g in 0..n_groups {
@@ -102,6 +96,23 @@ fn group_of(scales: &str, group_size: i64, k: usize, n_groups: usize) -> Result<
         return Err(PackedError::mismatch(scales, "the number of groups", expected, n_groups));
     }
     Ok(group)
+}
+
+/// Eight words of eight neighbouring inputs at a time: eight rows get eight codes each.
+fn unpack_words(qweight: &[i32], words: usize, k: usize, codes: &mut [u8]) {
+    for (block, rows) in qweight.chunks(8 * words).enumerate() {
+        for w in 0..words {
+            let mut column = [0; 8];
+            column.iter_mut().zip(rows.iter().skip(w).step_by(words)).for_each(|(to, &word)| *to = word);
+            for (i, output) in ORDER.iter().enumerate() {
+                let unpacked = column.map(|word| nibble(word, i));
+                let row = &mut codes[(8 * w + output) * k..][..k];
+                let run = &mut row[8 * block..];
+                let len = run.len().min(8);
+                run[..len].copy_from_slice(&unpacked[..len]);
+            }
+        }
+    }
 }
 
 fn nibble(word: i32, i: usize) -> u8 {

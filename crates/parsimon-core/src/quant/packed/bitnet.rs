@@ -95,7 +95,8 @@ pub fn ternarize(weights: &[f32], m: usize, k: usize) -> Result<GroupQuantized, 
     }
     let sum: f64 = weights.iter().map(|w| f64::from(w.abs())).sum();
     let scale = ((sum / expected as f64) as f32).max(SCALE_MIN);
-    let code = |w: &f32| ((w / scale).round_ties_even().clamp(-1.0, 1.0) as i8 + 1) as u8;
+    // Rounded to even, 0.5 is 0: beyond it, and only there, the code moves.
+    let code = |&w: &f32| 1 + u8::from(w / scale > 0.5) - u8::from(w / scale < -0.5);
     Ok(ternary(weights.iter().map(code).collect(), m, k, scale))
 }
 

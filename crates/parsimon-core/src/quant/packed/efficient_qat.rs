@@ -9,37 +9,9 @@
 use super::{PackedError, checked, elements, matrix_shape};
 use crate::TensorView;
 use crate::io::Checkpoint;
-use crate::quant::gptq::{SUFFIXES, get_bits, tensor_name};
+use crate::quant::gptq::{SUFFIXES, tensor_name};
+use crate::quant::words::{Packing, stream_words};
 use crate::quant::{GroupQuantized, QuantError, Zeros};
-
-/// How codes lie in words.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Packing {
-    /// One bit stream across words.
-    Stream,
-    /// Ten 3-bit codes, then two zero bits.
-    TenAWord,
-}
-
-impl Packing {
-    /// What `words` words of `len` codes can be.
-    fn of(words: usize, len: usize, bits: u8) -> Option<Packing> {
-        if bits == 3 && words == len.div_ceil(10) {
-            return Some(Packing::TenAWord);
-        }
-        // The shapes come from a file: the product must not overflow.
-        let whole = len.checked_mul(bits.into()).is_some_and(|total| total % 32 == 0 && total / 32 == words);
-        whole.then_some(Packing::Stream)
-    }
-
-    /// Code `i` of a sequence; `at` maps its words to their places.
-    fn get(self, words: &[i32], i: usize, bits: u8, at: impl Fn(usize) -> usize) -> u32 {
-        match self {
-            Packing::Stream => get_bits(words, i * usize::from(bits), bits, at),
-            Packing::TenAWord => words[at(i / 10)] as u32 >> (3 * (i % 10)) & 7,
-        }
-    }
-}
 
 /// Reads the matrix `prefix` of a checkpoint, of 2, 3, 4 or 8 bits.
 ///
@@ -71,11 +43,7 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, bits: u8) -> Result<GroupQu
 
     // Only here is it known that the file holds this many codes.
     let mut codes = vec![0; n];
-    for (r, row) in codes.chunks_exact_mut(k).enumerate() {
-        for (c, code) in row.iter_mut().enumerate() {
-            *code = along_k.get(&qweight, c, bits, |word| word * m + r) as u8;
-        }
-    }
+    along_k.unpack_columns(&qweight, m, k, bits, &mut codes);
     let stored = scales.to_f32()?;
     let mut points = vec![0; m * n_groups];
     let mut scales = vec![0.0; m * n_groups];
@@ -93,6 +61,14 @@ pub fn unpack(checkpoint: &Checkpoint, prefix: &str, bits: u8) -> Result<GroupQu
     checked(&names[0], GroupQuantized { bits, m, k, group, codes, scales, zeros, g_idx })
 }
 
+/// What `words` words of `len` codes can be.
+fn packing_of(words: usize, len: usize, bits: u8) -> Option<Packing> {
+    if bits == 3 && words == len.div_ceil(10) {
+        return Some(Packing::TenAWord);
+    }
+    (stream_words("a sequence", len, bits) == Ok(words)).then_some(Packing::Stream)
+}
+
 /// The words of a tensor that packs `len` codes along `axis` and holds `other` such sequences, with their packing.
 fn packed(
     tensor: &TensorView<'_>,
@@ -102,7 +78,7 @@ fn packed(
     bits: u8,
 ) -> Result<(Packing, Vec<i32>), PackedError> {
     let shape = matrix_shape(tensor)?;
-    let packing = Packing::of(shape[axis], len, bits).filter(|_| shape[1 - axis] == other);
+    let packing = packing_of(shape[axis], len, bits).filter(|_| shape[1 - axis] == other);
     let Some(packing) = packing else {
         let expected = format!("{len} codes of {bits} bits along axis {axis} and {other} along the other");
         return Err(PackedError::mismatch(tensor.name(), "the shape", expected, format!("{shape:?}")));

@@ -25,16 +25,11 @@ pub enum I2sBlock {
 
 impl I2sBlock {
     /// Weights of a block.
-    pub fn len(self) -> usize {
+    pub fn weights(self) -> usize {
         match self {
             I2sBlock::X86 => 128,
             I2sBlock::Arm64 => 64,
         }
-    }
-
-    /// Never.
-    pub fn is_empty(self) -> bool {
-        false
     }
 }
 
@@ -56,7 +51,7 @@ impl<'a> I2sMatrix<'a> {
     /// [`PackedError::ByteLength`] unless there are `m k / 4 + 32` bytes.
     pub fn try_new(tensor: &'a str, m: usize, k: usize, bytes: &'a [u8]) -> Result<Self, PackedError> {
         let n = elements(tensor, m, k)?;
-        if !n.is_multiple_of(I2sBlock::Arm64.len()) {
+        if !n.is_multiple_of(I2sBlock::Arm64.weights()) {
             return Err(PackedError::mismatch(tensor, "the number of weights", "a multiple of 64", n));
         }
         let expected = n / 4 + TAIL_BYTES;
@@ -91,20 +86,27 @@ impl<'a> I2sMatrix<'a> {
     /// [`PackedError::Quant`] for a scale that is not finite.
     pub fn to_group_quantized(&self, block: I2sBlock) -> Result<GroupQuantized, PackedError> {
         let n = self.m * self.k;
-        if !n.is_multiple_of(block.len()) {
-            let expected = format!("a multiple of {}", block.len());
+        if !n.is_multiple_of(block.weights()) {
+            let expected = format!("a multiple of {}", block.weights());
             return Err(PackedError::mismatch(self.tensor, "the number of weights", expected, n));
         }
-        let run = block.len() / 4;
         let mut codes = vec![0; n];
-        for (codes, bytes) in codes.chunks_exact_mut(block.len()).zip(self.bytes.chunks_exact(run)) {
-            for (i, codes) in codes.chunks_exact_mut(run).enumerate() {
-                for (code, byte) in codes.iter_mut().zip(bytes) {
-                    *code = byte >> (6 - 2 * i) & 3;
-                }
-            }
+        match block {
+            I2sBlock::X86 => unpack::<32>(self.bytes, &mut codes),
+            I2sBlock::Arm64 => unpack::<16>(self.bytes, &mut codes),
         }
         check_ternary(self.tensor, &codes, self.k)?;
         checked(self.tensor, ternary(codes, self.m, self.k, self.scale()))
+    }
+}
+
+/// Blocks of `4 RUN` codes from `RUN` bytes each.
+fn unpack<const RUN: usize>(bytes: &[u8], codes: &mut [u8]) {
+    for (codes, bytes) in codes.chunks_exact_mut(4 * RUN).zip(bytes.as_chunks::<RUN>().0) {
+        for (codes, shift) in codes.as_chunks_mut::<RUN>().0.iter_mut().zip([6, 4, 2, 0]) {
+            for (code, byte) in codes.iter_mut().zip(bytes) {
+                *code = byte >> shift & 3;
+            }
+        }
     }
 }

@@ -68,6 +68,30 @@ fn awq_names_what_is_wrong() {
     check(&infinite, config("gemm", 4, 32), "NonFiniteScale", "p.qweight", "not finite");
 }
 
+/// `k` need not be whole blocks of the eight inputs that are unpacked together.
+#[test]
+fn awq_codes_are_where_the_table_says() {
+    let (k, words) = (13, 3);
+    let mut rng = SplitMix64::new(2);
+    let qweight: Vec<i32> = (0..k * words).map(|_| rng.next_u64() as i32).collect();
+    let tensors = tensors([
+        ("qweight", TensorData::from_i32(&[k, words], &qweight)),
+        ("qzeros", i32s(&[1, words])),
+        ("scales", f32s(&[1, 8 * words])),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.safetensors");
+    write_safetensors(&path, &tensors, None).unwrap();
+    let config = awq::AwqConfig { bits: 4, group_size: -1, version: "gemm".into() };
+    let matrix = awq::unpack(&Checkpoint::open(&path).unwrap(), "", &config).unwrap();
+    for (r, row) in matrix.codes.chunks(k).enumerate() {
+        let nibble = [0, 4, 1, 5, 2, 6, 3, 7][r % 8];
+        for (c, &code) in row.iter().enumerate() {
+            assert_eq!(u32::from(code), qweight[c * words + r / 8] as u32 >> (4 * nibble) & 15, "row {r}, column {c}");
+        }
+    }
+}
+
 #[test]
 fn efficient_qat_reads_either_packing_of_three_bits_by_shape() {
     let read = |bits| move |checkpoint: &Checkpoint| efficient_qat::unpack(checkpoint, "", bits);
