@@ -15,6 +15,7 @@
 
 mod dialect;
 mod directory;
+mod split;
 mod value;
 mod write;
 
@@ -53,9 +54,33 @@ pub struct OpenOptions {
 /// ```
 #[derive(Debug)]
 pub struct Gguf {
-    map: Map,
     dialect: Dialect,
+    first: Shard,
+    rest: Vec<Shard>,
+}
+
+/// One file of a model.
+#[derive(Debug)]
+struct Shard {
+    map: Map,
     directory: Directory,
+}
+
+impl Shard {
+    fn open(path: &Path, dialect: Dialect) -> Result<Self, FormatError> {
+        let map = Map::open(path)?;
+        let directory = Directory::parse(path, &map, dialect)?;
+        Ok(Shard { map, directory })
+    }
+
+    fn bytes_of(&self, info: &TensorInfo) -> &[u8] {
+        &self.map[self.directory.data_at + info.offset as usize..][..info.bytes as usize]
+    }
+
+    fn malformed(&self, tensor: &str, error: &dyn std::error::Error) -> FormatError {
+        let reason = format!("tensor `{tensor}`: {error}");
+        FormatError::Malformed { file: self.map.path().to_owned(), format: "GGUF", reason }
+    }
 }
 
 /// A tensor of a GGUF file.
@@ -70,7 +95,8 @@ pub enum GgufTensor<'a> {
 }
 
 impl Gguf {
-    /// Maps `path` and checks everything before the data.
+    /// Maps `path` and checks everything before the data. Of a model in several files it is the first, `name-00001-of-000NN.gguf`,
+    /// and the others are opened with it; the metadata is the first one's.
     ///
     /// # Errors
     ///
@@ -80,24 +106,28 @@ impl Gguf {
     /// [`FormatError::Overlap`], [`FormatError::DuplicateKey`], [`FormatError::DuplicateTensor`]; [`FormatError::Malformed`] for text
     /// that is not UTF-8; [`FormatError::WrongDialect`] around one of these where another dialect explains the file.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, FormatError> {
-        let map = Map::open(path)?;
-        let directory = Directory::parse(path, &map, options.dialect)?;
-        Ok(Gguf { map, dialect: options.dialect, directory })
+        let first = Shard::open(path, options.dialect)?;
+        let rest = split::open_rest(&first, options.dialect)?;
+        Ok(Gguf { dialect: options.dialect, first, rest })
+    }
+
+    fn shards(&self) -> impl Iterator<Item = &Shard> {
+        std::iter::once(&self.first).chain(&self.rest)
     }
 
     /// The file's path.
     pub fn path(&self) -> &Path {
-        self.map.path()
+        self.first.map.path()
     }
 
     /// 2 or 3.
     pub fn version(&self) -> u32 {
-        self.directory.version
+        self.first.directory.version
     }
 
     /// What offsets are multiples of.
     pub fn alignment(&self) -> u64 {
-        self.directory.alignment
+        self.first.directory.alignment
     }
 
     /// The dialect that the file was opened with.
@@ -107,17 +137,17 @@ impl Gguf {
 
     /// Another dialect, if only that explains the types and sizes of the tensors.
     pub fn suggestion(&self) -> Option<Suggestion> {
-        self.directory.suggest(&self.map, self.dialect)
+        self.shards().find_map(|shard| shard.directory.suggest(&shard.map, self.dialect))
     }
 
     /// Keys and values in file order.
     pub fn metadata(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
-        self.directory.metadata(&self.map)
+        self.first.directory.metadata(&self.first.map)
     }
 
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<Value<'_>> {
-        self.directory.get(&self.map, key)
+        self.first.directory.get(&self.first.map, key)
     }
 
     /// A key that must exist and be a string.
@@ -173,13 +203,13 @@ impl Gguf {
     }
 
     /// The tensors in file order.
-    pub fn tensors(&self) -> &[TensorInfo] {
-        &self.directory.tensors
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.shards().flat_map(|shard| &shard.directory.tensors)
     }
 
     /// A tensor's entry in the list.
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.directory.tensor(name)
+        self.shards().find_map(|shard| shard.directory.tensor(name))
     }
 
     /// Checks that all `names` exist.
@@ -202,13 +232,13 @@ impl Gguf {
     ///
     /// [`FormatError::MissingTensors`].
     pub fn raw(&self, name: &str) -> Result<&[u8], FormatError> {
-        Ok(self.entry(name)?.1)
+        let (shard, info) = self.entry(name)?;
+        Ok(shard.bytes_of(info))
     }
 
-    fn entry(&self, name: &str) -> Result<(&TensorInfo, &[u8]), FormatError> {
-        self.require_tensors([name])?;
-        let info = self.info(name).expect("the line above returns when it is missing");
-        Ok((info, &self.map[self.directory.data_at + info.offset as usize..][..info.bytes as usize]))
+    fn entry(&self, name: &str) -> Result<(&Shard, &TensorInfo), FormatError> {
+        let found = self.shards().find_map(|shard| Some((shard, shard.directory.tensor(name)?)));
+        found.ok_or_else(|| FormatError::MissingTensors { file: self.path().to_owned(), names: vec![name.to_owned()] })
     }
 
     /// Borrows a tensor.
@@ -217,23 +247,24 @@ impl Gguf {
     ///
     /// [`FormatError::MissingTensors`], or [`FormatError::UnsupportedType`] with a hint for a type that is not read in this dialect.
     pub fn tensor(&self, name: &str) -> Result<GgufTensor<'_>, FormatError> {
-        let (info, bytes) = self.entry(name)?;
+        let (shard, info) = self.entry(name)?;
+        let bytes = shard.bytes_of(info);
         let k = info.k() as usize;
         let m = info.elements() as usize / k;
         match layout(self.dialect, info.type_id) {
             Layout::Block(block_type) => match dense(block_type) {
                 Some(dtype) => {
-                    let (file, name, shape) = (self.map.path(), &*info.name, &*info.shape);
+                    let (file, name, shape) = (shard.map.path(), &*info.name, &*info.shape);
                     Ok(GgufTensor::Dense(TensorView { file, name, dtype, shape, bytes }))
                 }
                 None => {
                     let matrix = BlockMatrix::try_new(block_type, m, k, bytes);
-                    matrix.map(GgufTensor::Blocks).map_err(|e| self.malformed(name, &e))
+                    matrix.map(GgufTensor::Blocks).map_err(|e| shard.malformed(name, &e))
                 }
             },
             Layout::I2s => {
                 let matrix = I2sMatrix::try_new(&info.name, m, k, bytes);
-                matrix.map(GgufTensor::I2s).map_err(|e| self.malformed(name, &e))
+                matrix.map(GgufTensor::I2s).map_err(|e| shard.malformed(name, &e))
             }
             Layout::Refused(type_name, why) => {
                 let mut hint = format!("{type_name}: {why}");
@@ -241,18 +272,13 @@ impl Gguf {
                     hint = format!("{hint}. Open the file with Dialect::{dialect:?}: {evidence}");
                 }
                 Err(FormatError::UnsupportedType {
-                    file: self.path().to_owned(),
+                    file: shard.map.path().to_owned(),
                     tensor: name.to_owned(),
                     id: info.type_id,
                     hint,
                 })
             }
         }
-    }
-
-    fn malformed(&self, tensor: &str, error: &dyn std::error::Error) -> FormatError {
-        let reason = format!("tensor `{tensor}`: {error}");
-        FormatError::Malformed { file: self.path().to_owned(), format: "GGUF", reason }
     }
 
     /// Decodes every block of the tensors that decode, and checks that all weights are finite.

@@ -50,7 +50,7 @@ fn tiny_models_are_read() {
                 assert_eq!((converted.m, converted.k), (matrix.m(), matrix.k()));
             }
         }
-        assert_eq!((file.tensors().len(), blocks), (12, 9));
+        assert_eq!((file.tensors().count(), blocks), (12, 9));
     });
 }
 
@@ -67,7 +67,7 @@ fn reading_and_writing_again_gives_the_same_bytes() {
         let copy = dir.path().join("copy.gguf");
         writer.write(&copy).unwrap();
         assert!(std::fs::read(&copy).unwrap() == std::fs::read(path).unwrap(), "{}", path.display());
-        assert_eq!(open(&copy).tensors(), file.tensors());
+        assert!(open(&copy).tensors().eq(file.tensors()));
     });
 }
 
@@ -106,7 +106,7 @@ fn no_flipped_bit_makes_the_reader_panic() {
                 put(&mut file, at, byte ^ 1 << bit);
                 if let Ok(gguf) = Gguf::open(&copy, &Options::default()) {
                     let values = gguf.metadata().count();
-                    let read = gguf.tensors().iter().filter(|info| gguf.tensor(&info.name).is_ok()).count();
+                    let read = gguf.tensors().filter(|info| gguf.tensor(&info.name).is_ok()).count();
                     assert!(values <= 22 && read <= 12);
                 }
             }

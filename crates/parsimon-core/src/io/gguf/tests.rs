@@ -333,3 +333,61 @@ fn i2s_tensors_are_read_in_their_dialect() {
     let weights = file.tensor("w").unwrap().to_f32().unwrap();
     assert_eq!((weights[0], weights[32], weights[64], weights[96]), (0.5, -0.5, 0.0, 0.0));
 }
+
+/// Three files of one tensor each; `change` gets the number of the file, the keys to set, and may change them.
+fn split_model(
+    dir: &Path,
+    change: impl Fn(u16, &mut Vec<(&'static str, Value<'static>)>, &mut String),
+) -> std::path::PathBuf {
+    for no in 0..3u16 {
+        let mut keys = vec![("split.no", Value::U16(no)), ("split.count", Value::U16(3))];
+        if no == 0 {
+            keys.push(("split.tensors.count", Value::I32(3)));
+        }
+        let mut tensor = format!("t{no}");
+        change(no, &mut keys, &mut tensor);
+        let bytes = [no as u8];
+        let mut writer = GgufWriter::new();
+        keys.iter().for_each(|(key, value)| writer.set(key, value).unwrap());
+        writer.tensor(&tensor, BlockType::I8, &[1], &bytes).unwrap();
+        writer.write(&dir.join(format!("m-0000{}-of-00003.gguf", no + 1))).unwrap();
+    }
+    dir.join("m-00001-of-00003.gguf")
+}
+
+#[test]
+fn a_model_in_several_files_is_opened_by_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = split_model(dir.path(), |_, _, _| {});
+    let file = Gguf::open(&path, &OpenOptions::default()).unwrap();
+    assert_eq!(file.tensors().map(|info| &*info.name).collect::<Vec<_>>(), ["t0", "t1", "t2"]);
+    assert_eq!(file.raw("t2").unwrap(), [2]);
+    let GgufTensor::Dense(view) = file.tensor("t1").unwrap() else { panic!("integers are dense") };
+    assert_eq!((view.to_i64().unwrap(), view.file().ends_with("m-00002-of-00003.gguf")), (vec![1], true));
+
+    let error = |path: &Path| Gguf::open(path, &OpenOptions::default()).unwrap_err().to_string();
+    let second = error(&dir.path().join("m-00002-of-00003.gguf"));
+    assert!(second.contains("open the one that ends in -00001-of-00003.gguf"), "{second}");
+    std::fs::copy(&path, dir.path().join("renamed.gguf")).unwrap();
+    let renamed = error(&dir.path().join("renamed.gguf"));
+    assert!(renamed.contains("does not end in -00001-of-00003.gguf"), "{renamed}");
+    std::fs::remove_file(dir.path().join("m-00003-of-00003.gguf")).unwrap();
+    assert!(error(&path).contains("m-00003-of-00003.gguf"));
+}
+
+#[test]
+fn files_that_do_not_belong_together_are_named() {
+    let check = |part: &str, change: fn(u16, &mut Vec<(&'static str, Value<'static>)>, &mut String)| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = split_model(dir.path(), change);
+        let error = Gguf::open(&path, &OpenOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(part), "`{error}` should name `{part}`");
+    };
+    check("expected 1 and 3", |no, keys, _| keys[0].1 = Value::U16(no * 2));
+    check("two tensors are named `t0`", |_, _, tensor| *tensor = "t0".into());
+    check("split.tensors.count is 4, the files hold 3", |no, keys, _| {
+        if no == 0 {
+            keys[2].1 = Value::I32(4);
+        }
+    });
+}
