@@ -33,9 +33,10 @@ impl Source {
         walk(self.tokens.clone(), &mut visit);
     }
 
-    /// The crate's folder, such as `crates/parsimon-lut`, `xtask` or `benches`.
+    /// The crate's folder, such as `crates/parsimon-lut`, `xtask`, `benches` or `benches/compare`.
     pub(super) fn package_dir(&self) -> &str {
-        let depth = if self.path.starts_with("crates/") { 2 } else { 1 };
+        let is_deep = self.path.starts_with("crates/") || self.path.starts_with("benches/compare/");
+        let depth = if is_deep { 2 } else { 1 };
         let end = self.path.match_indices('/').nth(depth - 1).map_or(self.path.len(), |(at, _)| at);
         &self.path[..end]
     }
@@ -47,7 +48,7 @@ impl Source {
 
     /// Whether the file belongs to a program or to the tools, which may print and read their surroundings.
     pub(super) fn is_program(&self) -> bool {
-        let programs = ["crates/parsimon-cli", "crates/parsimon-testkit", "xtask", "benches"];
+        let programs = ["crates/parsimon-cli", "crates/parsimon-testkit", "xtask", "benches", "benches/compare"];
         programs.contains(&self.package_dir()) || self.path.contains("/examples/")
     }
 }

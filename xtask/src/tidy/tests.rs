@@ -44,6 +44,13 @@ fn unsafe_places() {
     check("unsafe", ROOT, "#[allow(unsafe_code)]\nmod kernel;\n#[allow(unsafe_code)]\nmod heads;", &[3]);
     check("unsafe", "crates/parsimon-core/src/io.rs", "#[allow(unsafe_code)]\nmod map;", &[]);
     check("unsafe", "benches/src/main.rs", "fn f() { unsafe { g() } }", &[1]);
+    check("unsafe", "benches/compare/src/ggml.rs", "fn f() { unsafe { g() } }", &[]);
+    check(
+        "unsafe",
+        "benches/compare/src/main.rs",
+        "#[allow(unsafe_code)]\nmod ggml;\n#[allow(unsafe_code)]\nmod ours;",
+        &[3],
+    );
 }
 
 #[test]
@@ -57,6 +64,13 @@ fn crate_roots() {
     let with_kernel = |root| (rule("lints").check)(&repo(&[(ROOT, root), (KERNEL, "")])).len();
     assert_eq!(with_kernel("#![forbid(unsafe_code)]"), 1);
     assert_eq!(with_kernel("#![deny(unsafe_code)]"), 0);
+    let program = |root| {
+        let main = ("benches/compare/src/main.rs", root);
+        (rule("lints").check)(&repo(&[main, ("benches/compare/src/ggml.rs", "")])).len()
+    };
+    assert_eq!(program("#![forbid(unsafe_code)]"), 1);
+    assert_eq!(program("#![deny(unsafe_code)]"), 0);
+    check("lints", "benches/src/main.rs", "#![deny(unsafe_code)]", &[1]);
 }
 
 #[test]
