@@ -9,13 +9,15 @@ mod measure;
 mod model;
 mod probe;
 mod record;
+mod repro;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand};
 use parsimon_simd::Level;
+use serde::Serialize;
 
 use crate::record::Sink;
 
@@ -23,8 +25,24 @@ use crate::record::Sink;
 #[derive(Parser)]
 #[command(after_help = "Example: cargo xtask bench lut --filter gemv --json lut.jsonl")]
 struct Args {
-    /// What to measure.
-    area: Area,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure the lookup-table kernels.
+    Lut(Options),
+    /// Measure decoding with a whole model.
+    Model(Options),
+    /// Measure every area.
+    All(Options),
+    /// Print the tables of a paper beside what this machine measures.
+    Repro(repro::Args),
+}
+
+#[derive(clap::Args)]
+struct Options {
     /// Small sizes that run in seconds; shows that everything works, not how fast it is.
     #[arg(long, conflicts_with = "full")]
     smoke: bool,
@@ -39,14 +57,11 @@ struct Args {
     json: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// An area of the workspace.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Area {
-    /// The lookup-table kernels.
     Lut,
-    /// Decoding with a whole model.
     Model,
-    /// Every area.
-    All,
 }
 
 /// How large the cases are.
@@ -58,8 +73,16 @@ enum Effort {
 }
 
 fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let effort = match (args.smoke, args.full) {
+    match Args::parse().command {
+        Command::Lut(options) => bench(&[Area::Lut], options),
+        Command::Model(options) => bench(&[Area::Model], options),
+        Command::All(options) => bench(&[Area::Lut, Area::Model], options),
+        Command::Repro(args) => repro::run(&args),
+    }
+}
+
+fn bench(areas: &[Area], options: Options) -> anyhow::Result<()> {
+    let effort = match (options.smoke, options.full) {
         (true, _) => Effort::Smoke,
         (_, true) => Effort::Full,
         _ => Effort::Normal,
@@ -72,19 +95,25 @@ fn main() -> anyhow::Result<()> {
         rayon::current_num_threads(),
         load.trim()
     );
-    let mut sink = Sink::new(args.filter);
-    if args.area != Area::Model {
-        lut::run(effort, &mut sink)?;
-    }
-    if args.area != Area::Lut {
-        model::run(effort, &mut sink)?;
-    }
-    if let Some(path) = args.json {
-        let mut file = parsimon_core::io::AtomicFile::create(&path)?;
-        for record in sink.records() {
-            writeln!(file, "{}", serde_json::to_string(record)?).context("cannot write the records")?;
+    let mut sink = Sink::new(options.filter);
+    for area in areas {
+        match area {
+            Area::Lut => lut::run(effort, &mut sink)?,
+            Area::Model => model::run(effort, &mut sink)?,
         }
-        file.commit()?;
     }
+    match options.json {
+        Some(path) => write_lines(&path, sink.records()),
+        None => Ok(()),
+    }
+}
+
+/// Writes values as JSON, one a line.
+fn write_lines<T: Serialize>(path: &Path, values: &[T]) -> anyhow::Result<()> {
+    let mut file = parsimon_core::io::AtomicFile::create(path)?;
+    for value in values {
+        writeln!(file, "{}", serde_json::to_string(value)?).context("cannot write the records")?;
+    }
+    file.commit()?;
     Ok(())
 }

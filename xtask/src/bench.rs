@@ -1,11 +1,14 @@
-//! `cargo xtask bench <area>`: starts `parsimon-bench`, which measures and prints one JSON object a line.
+//! `cargo xtask bench <area>`: starts `parsimon-bench`, which measures and prints one JSON object a line, and with `--peers` the program of
+//! `benches/compare` after it.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use crate::{process, workspace};
+use crate::{peers, process, workspace};
 
 /// Example: `cargo xtask bench lut --smoke --json target/lut.jsonl`.
 #[derive(clap::Args)]
@@ -24,18 +27,56 @@ pub(crate) struct Args {
     /// Writes the lines to this file as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also compares with other projects' kernels, alternating in one process. Only for the area `lut`.
+    #[arg(long)]
+    peers: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut command = workspace::cargo();
     command.args(["run", "--quiet", "--release", "-p", "parsimon-bench", "--"]);
-    process::run(arguments(&mut command, args))
+    ensure!(!args.peers || args.area == "lut", "--peers compares the area `lut` alone");
+    process::run(arguments(&mut command, args))?;
+    if !args.peers {
+        return Ok(());
+    }
+    say_missing_peers();
+    let lines = peers::folder().join("bench.jsonl");
+    let mut words = Vec::new();
+    words.extend(args.smoke.then_some("--smoke"));
+    words.extend(args.full.then_some("--full"));
+    if let Some(filter) = &args.filter {
+        words.extend(["--filter", filter]);
+    }
+    compare(&words, &lines)?;
+    let Some(json) = &args.json else { return Ok(()) };
+    let lines = std::fs::read(&lines).with_context(|| format!("cannot read {}", lines.display()))?;
+    let mut file =
+        OpenOptions::new().append(true).open(json).with_context(|| format!("cannot open {}", json.display()))?;
+    file.write_all(&lines).with_context(|| format!("cannot write {}", json.display()))
+}
+
+fn say_missing_peers() {
+    for build in peers::missing() {
+        eprintln!("not installed: llama.cpp, {build} build; install it with `{}`", peers::INSTALL);
+    }
+}
+
+/// Runs the program of `benches/compare`, which leaves its records in `lines`.
+pub(crate) fn compare(words: &[&str], lines: &Path) -> Result<()> {
+    std::fs::create_dir_all(peers::folder()).with_context(|| format!("cannot create {}", peers::folder().display()))?;
+    let mut command = workspace::cargo();
+    command.current_dir(workspace::root().join("benches/compare"));
+    command.args(["run", "--quiet", "--release", "--locked", "--target-dir"]);
+    command.arg(workspace::target_dir().join("compare"));
+    command.arg("--").arg("--peers").arg(peers::folder()).args(words).arg("--json").arg(lines);
+    process::run(&mut command)
 }
 
 /// The smoke run of `ci`, with the program that the workspace's build left: `cargo run -p parsimon-bench` would resolve the
 /// features for that package alone and compile a second copy of what it shares with the others.
 pub(crate) fn smoke_prebuilt() -> Result<()> {
-    let args = Args { area: "all".into(), smoke: true, full: false, filter: None, json: None };
+    let args = Args { area: "all".into(), smoke: true, full: false, filter: None, json: None, peers: false };
     process::run(arguments(&mut Command::new(workspace::built("parsimon-bench")), &args))
 }
 

@@ -10,7 +10,9 @@ mod ci;
 mod demo;
 mod doc;
 mod golden;
+mod peers;
 mod process;
+mod repro;
 mod test;
 mod tidy;
 mod workspace;
@@ -39,6 +41,10 @@ enum Command {
     Tidy(tidy::Args),
     /// Measures an area and prints JSON lines.
     Bench(bench::Args),
+    /// Prints the tables of a paper beside what this machine measures.
+    Repro(repro::Args),
+    /// Installs other projects' kernels for `bench lut --peers`.
+    Peers(peers::Args),
     /// Builds the documentation of all crates.
     Doc(doc::Args),
     /// Lists and checks the golden files that the repository carries.
@@ -62,6 +68,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Ci => ci::run(),
         Command::Tidy(args) => tidy::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Repro(args) => repro::run(&args),
+        Command::Peers(args) => peers::run(&args),
         Command::Doc(args) => doc::run(&args),
         Command::Golden => golden::run(),
     }

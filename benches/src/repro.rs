@@ -1,0 +1,77 @@
+//! The published tables of a paper beside what this machine measures; started by `cargo xtask repro`.
+
+mod tmac;
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// What to print.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    paper: Paper,
+    /// Also write the rows here, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Records of the program in `benches/compare`: where there are some, ours are theirs, from one run with the peers'.
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Paper {
+    /// T-MAC: times of low-bit GEMV.
+    Tmac,
+}
+
+/// One published number and ours; the field names are the contract of docs/ARCHITECTURE.md. What does not exist is null.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    paper: &'static str,
+    table: &'static str,
+    row: String,
+    published: Option<f64>,
+    published_conditions: String,
+    ours: Option<f64>,
+    unit: &'static str,
+    conditions: String,
+    /// `ours / published - 1`.
+    deviation: Option<f64>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let rows = match args.paper {
+        Paper::Tmac => tmac::rows(args.peers.as_deref())?,
+    };
+    print(&rows);
+    match &args.json {
+        Some(path) => crate::write_lines(path, &rows),
+        None => Ok(()),
+    }
+}
+
+fn print(rows: &[Row]) {
+    let mut table = "";
+    let number = |number: Option<f64>| number.map_or_else(|| "-".into(), |number| format!("{number:.3}"));
+    for row in rows {
+        if row.table != table {
+            table = row.table;
+            println!("\n{table}");
+            println!("{:<52} {:>10} {:>10} {:<5} {:>10}", "row", "published", "ours", "unit", "deviation");
+        }
+        let deviation = row.deviation.map_or_else(|| "-".into(), |deviation| format!("{:+.0} %", 100.0 * deviation));
+        println!(
+            "{:<52} {:>10} {:>10} {:<5} {deviation:>10}",
+            format!("{}, {}", row.row, row.published_conditions),
+            number(row.published),
+            number(row.ours),
+            row.unit
+        );
+    }
+    let mut conditions: Vec<&str> = rows.iter().map(|row| row.conditions.as_str()).collect();
+    conditions.dedup();
+    conditions.sort_unstable();
+    conditions.dedup();
+    println!("\nours:\n  {}", conditions.join("\n  "));
+}

@@ -1,0 +1,36 @@
+//! `cargo xtask repro <paper>`: the published tables of a paper beside what this machine measures.
+//!
+//! `parsimon-bench` measures and prints. Where other projects' kernels are installed, `benches/compare` measures first, so that ours and
+//! theirs come from one run.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{bench, peers, process, workspace};
+
+/// Example: `cargo xtask repro tmac --json target/tmac.jsonl`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The paper: `tmac`.
+    paper: String,
+    /// Also writes the rows to this file, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args(["run", "--quiet", "--release", "-p", "parsimon-bench", "--", "repro", &args.paper]);
+    if peers::missing().is_empty() && args.paper == "tmac" {
+        let lines = peers::folder().join("tmac.jsonl");
+        bench::compare(&["--threads", "1", "--filter", "n=1 cold"], &lines)?;
+        command.arg("--peers").arg(lines);
+    } else {
+        eprintln!("llama.cpp is not installed, its rows stay empty; `{}` installs it", peers::INSTALL);
+    }
+    if let Some(json) = &args.json {
+        command.arg("--json").arg(json);
+    }
+    process::run(&mut command)
+}
