@@ -9,6 +9,9 @@ use anyhow::Result;
 
 use crate::{bench, peers, process, workspace};
 
+/// Papers whose tables hold llama.cpp's times.
+const WITH_PEERS: [&str; 1] = ["tmac"];
+
 /// Example: `cargo xtask repro tmac --json target/tmac.jsonl`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -22,7 +25,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut command = workspace::cargo();
     command.args(["run", "--quiet", "--release", "-p", "parsimon-bench", "--", "repro", &args.paper]);
-    if peers::missing().is_empty() && args.paper == "tmac" {
+    if !WITH_PEERS.contains(&args.paper.as_str()) {
+        // Nothing of theirs stands in its tables.
+    } else if peers::missing().is_empty() {
         let lines = peers::folder().join("tmac.jsonl");
         bench::compare(&["--threads", "1", "--filter", "n=1 cold"], &lines)?;
         command.arg("--peers").arg(lines);

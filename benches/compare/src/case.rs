@@ -74,7 +74,7 @@ impl Case {
         }
         let bits: f64 = plans.iter().map(|plan| plan.bits_per_weight).sum();
         let bytes = (bits / 8.0 * (self.m * self.k) as f64) as usize;
-        (2 * COLD_BYTES).div_ceil(bytes.max(1)).max(2 * crate::rounds::TURN)
+        (2 * COLD_BYTES).div_ceil(bytes.max(1)).max(crate::rounds::COPIES_MIN)
     }
 }
 

@@ -88,7 +88,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
             args.peers.display()
         ),
     }
-    println!("candle: candle-core {}, compiled for x86-64-v3 where that applies", candle::VERSION);
+    println!("candle: candle-core {}, which chooses its kernels at run time as ours do", candle::VERSION);
     println!(
         "read bandwidth of one thread, {} MiB: {:.1} GB/s",
         COLD_BYTES >> 20,

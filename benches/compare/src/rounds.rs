@@ -6,9 +6,15 @@ use crate::case::Case;
 use crate::measure::Times;
 use crate::variant::Product;
 
-/// Timed runs of a turn. One run before them is not timed: it brings threads, code and, where the weights are hot, the cache back from what
-/// the variant before left.
-pub(crate) const TURN: usize = 3;
+/// Runs of a turn while the weights are cold: untimed, then timed. The untimed one brings threads and code back from what the variant
+/// before left.
+const COLD_RUNS: (usize, usize) = (1, 3);
+
+/// The same while they are hot: a cache that others have filled takes more than one run to hold them again.
+const HOT_RUNS: (usize, usize) = (2, 8);
+
+/// Copies of cold weights at least: more than a turn reads.
+pub(crate) const COPIES_MIN: usize = COLD_RUNS.0 + COLD_RUNS.1 + 1;
 
 /// A run that takes longer needs no company in its turn.
 const LONG_RUN: f64 = 0.03;
@@ -29,25 +35,22 @@ pub(crate) fn alternate(products: &mut [&mut Box<dyn Product>], case: &Case, bud
             if rounds >= ROUNDS_MIN && seconds.iter().sum::<f64>() > share_max {
                 continue;
             }
-            turn(&mut ***product, seconds, call, case.n > 1);
+            turn(&mut ***product, seconds, call, if case.is_cold { COLD_RUNS } else { HOT_RUNS });
         }
         rounds += 1;
     }
     seconds.into_iter().map(summary).collect()
 }
 
-fn turn(product: &mut dyn Product, seconds: &mut Vec<f64>, call: &mut usize, may_be_long: bool) {
-    let is_long = may_be_long && seconds.last().is_some_and(|&last| last > LONG_RUN);
-    let timed = if is_long { 1 } else { TURN };
-    for run in 0..=timed {
-        if run == 0 && is_long {
-            continue;
-        }
+fn turn(product: &mut dyn Product, seconds: &mut Vec<f64>, call: &mut usize, runs: (usize, usize)) {
+    let is_long = seconds.last().is_some_and(|&last| last > LONG_RUN);
+    let (untimed, timed) = if is_long { (0, 1) } else { runs };
+    for run in 0..untimed + timed {
         let start = Instant::now();
         product.run(*call);
         let elapsed = start.elapsed().as_secs_f64();
         *call += 1;
-        if run > 0 {
+        if run >= untimed {
             seconds.push(elapsed);
         }
     }
