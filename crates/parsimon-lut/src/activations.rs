@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
+use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
 use crate::kernel::{Act, Tokens};
@@ -125,6 +126,8 @@ pub struct PreparedActivations {
     betas: Vec<f32>,
     /// What a token's outputs are multiplied with, where integers were given; else empty.
     token_scales: Vec<f32>,
+    /// One token, kept for reuse.
+    scratch: Scratch,
 }
 
 impl PreparedActivations {
@@ -199,6 +202,7 @@ impl PreparedActivations {
             scales: Vec::new(),
             betas: Vec::new(),
             token_scales: Vec::new(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -262,7 +266,8 @@ impl PreparedActivations {
 
         let config = &self.config;
         let one = |scratch: &mut Scratch, token: usize, out: TokenOut<'_>| {
-            fill(token, &mut scratch.natural[..k]);
+            scratch.resize(&sizes);
+            fill(token, &mut scratch.columns[..k]);
             scratch.build(config, &sizes, k, scaling, out).map_err(|index| ActivationError::NonFinite { token, index })
         };
         let (mut codes, mut scales) = (self.codes.chunks_mut(self.stride), self.scales.chunks_mut(sizes.scales));
@@ -270,7 +275,7 @@ impl PreparedActivations {
         if n == 1 {
             let first = "there is one token";
             let (codes, scales) = (codes.next().expect(first), scales.next().expect(first));
-            one(&mut Scratch::new(k, &sizes), 0, TokenOut { codes, scales, betas: betas.next().expect(first) })?;
+            one(&mut self.scratch, 0, TokenOut { codes, scales, betas: betas.next().expect(first) })?;
         } else {
             let outs: Vec<TokenOut<'_>> = std::iter::from_fn(|| {
                 Some(TokenOut { codes: codes.next()?, scales: scales.next()?, betas: betas.next()? })
@@ -279,7 +284,7 @@ impl PreparedActivations {
             outs.into_par_iter()
                 .with_min_len(PARALLEL_MIN.div_ceil(k))
                 .enumerate()
-                .map_init(|| Scratch::new(k, &sizes), |scratch, (token, out)| one(scratch, token, out))
+                .map_init(Scratch::default, |scratch, (token, out)| one(scratch, token, out))
                 .reduce(|| Ok(()), earlier)?;
         }
         self.n = n;
@@ -361,19 +366,21 @@ struct TokenOut<'a> {
 }
 
 /// One token in `f32`.
+#[derive(Clone, Default, Debug)]
 struct Scratch {
-    /// In the order of the inputs.
-    natural: Vec<f32>,
-    /// In the order of the columns, padded.
-    padded: Vec<f32>,
+    /// In the order of the columns, padded with zeros.
+    columns: Vec<f32>,
+    /// In the order of the inputs where that differs, or a padded table group.
+    other: Vec<f32>,
 }
 
 impl Scratch {
-    fn new(k: usize, sizes: &Sizes) -> Self {
-        Scratch { natural: vec![0.0; k], padded: vec![0.0; sizes.k_padded] }
+    fn resize(&mut self, sizes: &Sizes) {
+        self.columns.clear();
+        self.columns.resize(sizes.k_padded, 0.0);
     }
 
-    /// Prepares the token in `natural`, or returns the index of an activation that is not finite.
+    /// Prepares the token in `columns`, or returns the index of an activation that is not finite.
     fn build(
         &mut self,
         config: &ActConfig,
@@ -382,67 +389,73 @@ impl Scratch {
         scaling: Scaling,
         out: TokenOut<'_>,
     ) -> Result<(), usize> {
-        // A sum of products with 0 is 0 unless one is infinite or NaN; only then is it worth looking for the place.
-        if self.natural.iter().map(|a| a * 0.0).sum::<f32>() != 0.0 {
-            return Err(self.natural.iter().position(|a| !a.is_finite()).expect("one of them is not finite"));
+        if !vectorize(Level::best(), AllFinite(&self.columns[..k])) {
+            return Err(self.columns.iter().position(|a| !a.is_finite()).expect("one of them is not finite"));
         }
         if let Some(order) = &config.order {
-            let gathered: Vec<f32> = order.iter().map(|&i| self.natural[i as usize]).collect();
-            self.natural.copy_from_slice(&gathered);
-        }
-        for (beta, group) in
-            out.betas.iter_mut().zip(self.natural.chunks(config.group).chain(std::iter::repeat(&[][..])))
-        {
-            *beta = -group.iter().map(|&a| f64::from(a)).sum::<f64>() as f32;
+            self.other.clear();
+            self.other.extend_from_slice(&self.columns[..k]);
+            for (column, &i) in self.columns.iter_mut().zip(order.iter()) {
+                *column = self.other[i as usize];
+            }
         }
         let codes: &mut [u8] = &mut bytemuck::cast_slice_mut(out.codes)[..sizes.codes];
-        match config.quant {
-            ActQuant::TernaryTable { ags } => self.ternary_tables(config.group, ags, scaling, codes, out.scales),
-            ActQuant::Table { ags } => {
-                self.padded[..k].copy_from_slice(&self.natural);
-                let tables = bytemuck::cast_slice_mut(codes);
-                match scaling {
-                    Scaling::Fitted => quantize_table(&self.padded, ags, tables, out.scales),
-                    Scaling::Exact => {
-                        exact_tables(&self.padded, tables);
-                        out.scales.fill(1.0);
-                    }
+        if let ActQuant::Int8 { block } = config.quant {
+            let codes = bytemuck::cast_slice_mut(codes);
+            match scaling {
+                Scaling::Fitted => int8::quantize(&self.columns, block, codes, out.scales),
+                Scaling::Exact => {
+                    codes.iter_mut().zip(&self.columns).for_each(|(code, &a)| *code = a as i8);
+                    out.scales.fill(1.0);
                 }
             }
-            ActQuant::Int8 { block } => {
-                self.padded[..k].copy_from_slice(&self.natural);
-                let codes = bytemuck::cast_slice_mut(codes);
-                match scaling {
-                    Scaling::Fitted => int8::quantize(&self.padded, block, codes, out.scales),
-                    Scaling::Exact => {
-                        for (code, &a) in codes.iter_mut().zip(&self.padded) {
-                            *code = a as i8;
-                        }
-                        out.scales.fill(1.0);
-                    }
-                }
-                // Subtracting what was really multiplied leaves an error of the weights alone, not of their zeros.
-                int8::negated_group_sums(codes, out.scales, block, config.group, out.betas);
+            // Subtracting what was really multiplied leaves an error of the weights alone, not of their zeros.
+            int8::negated_group_sums(codes, out.scales, block, config.group, out.betas);
+            return Ok(());
+        }
+        out.betas.fill(0.0);
+        for (beta, group) in out.betas.iter_mut().zip(self.columns[..k].chunks(config.group)) {
+            *beta = -vectorize(Level::best(), Sum(group)) as f32;
+        }
+        match (config.quant, scaling) {
+            (ActQuant::TernaryTable { ags }, _) => {
+                self.ternary_tables(k, config.group, ags, scaling, codes, out.scales);
+            }
+            (_, Scaling::Exact) => {
+                exact_tables(&self.columns, bytemuck::cast_slice_mut(codes));
+                out.scales.fill(1.0);
+            }
+            (quant, Scaling::Fitted) => {
+                quantize_table(&self.columns, quant.ags(), bytemuck::cast_slice_mut(codes), out.scales);
             }
         }
         Ok(())
     }
 
     /// The columns of every weight group are padded to fives, and no scale spans two groups.
-    fn ternary_tables(&mut self, group: usize, ags: usize, scaling: Scaling, tables: &mut [u8], scales: &mut [f32]) {
+    fn ternary_tables(
+        &mut self,
+        k: usize,
+        group: usize,
+        ags: usize,
+        scaling: Scaling,
+        tables: &mut [u8],
+        scales: &mut [f32],
+    ) {
         let (mut tables, mut scales) = (tables, scales.iter_mut());
-        for columns in self.natural.chunks(group) {
+        for columns in self.columns[..k].chunks(group) {
             for columns in columns.chunks(ags) {
-                let padded = &mut self.padded[..columns.len().next_multiple_of(trit::FIVE)];
-                padded.fill(0.0);
-                padded[..columns.len()].copy_from_slice(columns);
+                let padded = &mut self.other;
+                padded.clear();
+                padded.extend_from_slice(columns);
+                padded.resize(columns.len().next_multiple_of(trit::FIVE), 0.0);
                 let (now, later) = tables.split_at_mut(padded.len() / trit::FIVE * trit::ENTRIES);
                 let scale = scales.next().expect("`Sizes` counts the scales");
                 match scaling {
                     Scaling::Fitted => *scale = trit::quantize_group(padded, now),
                     Scaling::Exact => {
                         for (a, table) in padded.as_chunks().0.iter().zip(now.as_chunks_mut().0) {
-                            *table = trit::table_of(*a);
+                            *table = trit::table_of(a.map(|a| a as i8));
                         }
                         *scale = 1.0;
                     }
@@ -475,6 +488,37 @@ impl Sizes {
                 }
             }
         }
+    }
+}
+
+struct AllFinite<'a>(&'a [f32]);
+
+impl Vectorize for AllFinite<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> bool {
+        // Without an early exit, so that it runs in vectors.
+        self.0.iter().fold(true, |all, a| all & a.is_finite())
+    }
+}
+
+/// The sum in `f64`, sixteen lanes apart and then from the first to the last: the same on every machine.
+struct Sum<'a>(&'a [f32]);
+
+impl Vectorize for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> f64 {
+        let mut lanes = [0.0f64; 16];
+        let (blocks, rest) = self.0.as_chunks::<16>();
+        for block in blocks {
+            for (lane, &a) in lanes.iter_mut().zip(block) {
+                *lane += f64::from(a);
+            }
+        }
+        lanes.iter().sum::<f64>() + rest.iter().map(|&a| f64::from(a)).sum::<f64>()
     }
 }
 

@@ -35,8 +35,8 @@ impl Vectorize for Quantize<'_> {
             let inv = if max == 0.0 { 0.0 } else { CODE_MAX / max };
             *scale = max / CODE_MAX;
             for (code, &a) in codes.iter_mut().zip(x) {
-                // Saturation costs nothing here; the product may round to 127.00001.
-                *code = (a * inv).round_ties_even() as i8;
+                // In f32, 1.5 * 2^23 + x has the integer nearest to x in its low bits, ties to even.
+                *code = (a * inv + 12_582_912.0).to_bits() as i8;
             }
         }
     }
@@ -44,13 +44,30 @@ impl Vectorize for Quantize<'_> {
 
 /// `-sum_{k in G} scale(k) code(k)` of every weight group of `group` inputs; groups beyond the codes get 0.
 pub(crate) fn negated_group_sums(codes: &[i8], scales: &[f32], block: usize, group: usize, sums: &mut [f32]) {
-    let granule = group.min(16);
-    sums.fill(0.0);
-    for (i, codes) in codes.chunks(granule).enumerate() {
-        let begin = i * granule;
-        let integer: i32 = codes.iter().map(|&code| i32::from(code)).sum();
-        if let Some(sum) = sums.get_mut(begin / group) {
-            *sum -= integer as f32 * scales[begin / block];
+    vectorize(Level::best(), GroupSums { codes, scales, block, group, sums });
+}
+
+struct GroupSums<'a> {
+    codes: &'a [i8],
+    scales: &'a [f32],
+    block: usize,
+    group: usize,
+    sums: &'a mut [f32],
+}
+
+impl Vectorize for GroupSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        // Pieces that straddle neither a block nor a group.
+        let piece = self.group.min(if self.group.is_multiple_of(32) { 32 } else { 16 });
+        self.sums.fill(0.0);
+        for (i, codes) in self.codes.chunks(piece).enumerate() {
+            let integer: i32 = codes.iter().map(|&code| i32::from(code)).sum();
+            if let Some(sum) = self.sums.get_mut(i * piece / self.group) {
+                *sum -= integer as f32 * self.scales[i * piece / self.block];
+            }
         }
     }
 }

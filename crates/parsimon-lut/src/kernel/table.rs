@@ -1,14 +1,15 @@
-//! Sixteen tables at once with AVX-512 (the portable body stands in [`crate::table`]; both give the same bytes).
+//! Tables with AVX-512; the portable bodies stand in [`crate::table`] and [`crate::trit`], and give the same bytes.
 //!
-//! Lanes are lookups: the four activations of sixteen lookups are gathered by two-source permutes, the eight sums of the upper half of the
+//! Sixteen tables of four activations at once: lanes are lookups: the four activations of sixteen lookups are gathered by two-source permutes, the eight sums of the upper half of the
 //! tables become sixteen bytes each, the lower half is their mirror, and four rounds of byte unpacks transpose 16 entries x 16 lookups.
 
 use std::arch::x86_64::*;
 
 use parsimon_simd::Avx512;
-use parsimon_simd::x86::{load_f32x16, store_128};
+use parsimon_simd::x86::{load_512, load_f32x16, store_128, store_256};
 
 use crate::table::ENTRIES;
+use crate::trit;
 
 /// Activations of one call: sixteen lookups of four.
 pub(crate) const BLOCK: usize = 64;
@@ -93,4 +94,53 @@ fn transpose(mut rows: [__m128i; 16]) -> [__m128i; 16] {
         rows = next;
     }
     rows
+}
+
+/// The tables of fives of 16-bit activations; `last_trits` are the digits of `r - 13` for the lanes `r` (see [`crate::trit`]).
+pub(crate) fn fill_ternary(
+    _: Avx512,
+    fives: &[[i16; trit::FIVE]],
+    last_trits: &[[i16; trit::LANES]; 3],
+    tables: &mut [[u8; trit::ENTRIES]],
+) {
+    // SAFETY: the token proves the features of `ternary_body`.
+    unsafe { ternary_body(fives, last_trits, tables) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2")]
+fn ternary_body(fives: &[[i16; trit::FIVE]], last_trits: &[[i16; trit::LANES]; 3], tables: &mut [[u8; trit::ENTRIES]]) {
+    let [d2, d3, d4] = last_trits;
+    let (d2, d3, d4) = (load_words(d2), load_words(d3), load_words(d4));
+    // Lane 13, the sum of no trits, comes first.
+    let from_13 = _mm512_add_epi16(load_words(&std::array::from_fn(|i| i as i16)), _mm512_set1_epi16(13));
+    for (&[b0, b1, b2, b3, b4], table) in fives.iter().zip(tables) {
+        let last = _mm512_mullo_epi16(d2, _mm512_set1_epi16(b2));
+        let last = _mm512_add_epi16(last, _mm512_mullo_epi16(d3, _mm512_set1_epi16(b3)));
+        let last = _mm512_add_epi16(last, _mm512_mullo_epi16(d4, _mm512_set1_epi16(b4)));
+        // 128 as the bias and 1/2 for rounding.
+        let last = _mm512_add_epi16(last, _mm512_set1_epi16(0x8080u16 as i16));
+        let first = _mm512_permutexvar_epi16(from_13, last);
+        store_at(table, 0, _mm512_cvtepi16_epi8(_mm512_srli_epi16::<8>(first)));
+        let (b0, b1) = (_mm512_set1_epi16(b0), _mm512_set1_epi16(b1));
+        let tops = [b1, _mm512_sub_epi16(b0, b1), b0, _mm512_add_epi16(b0, b1)];
+        for (top, first) in tops.into_iter().enumerate() {
+            let sums = _mm512_add_epi16(last, first);
+            store_at(table, 14 + 27 * top, _mm512_cvtepi16_epi8(_mm512_srli_epi16::<8>(sums)));
+        }
+        table[trit::SUMS..].fill(128);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_words(words: &[i16; trit::LANES]) -> __m512i {
+    load_512(bytemuck::cast_ref(words))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_at(table: &mut [u8; trit::ENTRIES], at: usize, bytes: __m256i) {
+    if let Some(place) = table[at..].first_chunk_mut() {
+        store_256(place, bytes);
+    }
 }

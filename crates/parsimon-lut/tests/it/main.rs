@@ -130,3 +130,35 @@ fn check_integers(golden: &Checkpoint, bits: u8) {
         assert_eq!(y, expected, "{bits} bits on {level}");
     }
 }
+
+/// Ternary weights, five in a byte: the tables byte for byte and the sums bit for bit.
+#[test]
+fn ternary_goldens() {
+    committed("parsimon-lut", env!("CARGO_MANIFEST_DIR"), |dir| {
+        let golden = Checkpoint::open(&dir.join("integer_exact.safetensors")).unwrap();
+        let trits = golden.tensor("tern.t").unwrap();
+        let &[m, k] = trits.shape() else { panic!("trits are a matrix") };
+        let matrix = GroupQuantized {
+            bits: 2,
+            m,
+            k,
+            group: k,
+            codes: trits.bytes().iter().map(|&t| t.wrapping_add(1)).collect(),
+            scales: vec![1.0; m],
+            zeros: Zeros::Points(vec![1; m]),
+            g_idx: None,
+        };
+        let a: Vec<i8> = golden.tensor("tern.a").unwrap().bytes().iter().map(|&a| a as i8).collect();
+        let config = ActConfig { quant: ActQuant::TernaryTable { ags: 160 }, group: k, order: None };
+        let prepared = PreparedActivations::from_integers(&a, None, 1, k, &config).unwrap();
+        assert_eq!(prepared.codes(0), golden.tensor("tern.table").unwrap().bytes());
+        let expected: Vec<f32> =
+            golden.tensor("tern.acc").unwrap().to_i64().unwrap().iter().map(|&y| y as f32).collect();
+        for kernel in Kernel::available().filter(|kernel| kernel.method() == Method::Elut) {
+            let mut y = vec![f32::NAN; m];
+            LowBitMatrix::from_quantized(&matrix, Backend::Kernel(kernel)).unwrap().matmul_into(&prepared, &mut y);
+            assert_eq!(y, expected, "{}", kernel.name());
+        }
+        1
+    });
+}
