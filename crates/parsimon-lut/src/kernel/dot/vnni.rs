@@ -11,6 +11,7 @@ use parsimon_simd::Avx512Vnni;
 use parsimon_simd::x86::{broadcast_32, load_512, prefetch};
 
 use super::ROWS;
+use crate::activations::K_STEP;
 use crate::kernel::avx512::{GroupRows, LANES, scales_at, store};
 use crate::kernel::{Act, Geometry, ScaleIdx, Tile, Tokens, by_blocks};
 
@@ -33,20 +34,23 @@ pub(super) fn run(geometry: &Geometry, tile: &Tile<'_>, tokens: &Tokens<'_>, out
         const CHAINS: usize = if T < 4 { 4 } else { 1 };
         // SAFETY: the token proves the features of `body`.
         unsafe {
-            match geometry.bits {
-                1 => body::<1, T, CHAINS>(geometry, tile, &acts, block),
-                2 => body::<2, T, CHAINS>(geometry, tile, &acts, block),
-                4 => body::<4, T, CHAINS>(geometry, tile, &acts, block),
-                8 => body::<8, T, CHAINS>(geometry, tile, &acts, block),
-                bits => unreachable!("packing widens {bits} bits"),
+            match (geometry.bits, geometry.group < K_STEP) {
+                (1, _) => body::<1, T, CHAINS, 8>(geometry, tile, &acts, block),
+                (2, false) => body::<2, T, CHAINS, 8>(geometry, tile, &acts, block),
+                (4, false) => body::<4, T, CHAINS, 8>(geometry, tile, &acts, block),
+                (8, false) => body::<8, T, CHAINS, 8>(geometry, tile, &acts, block),
+                (2, true) => body::<2, T, CHAINS, 4>(geometry, tile, &acts, block),
+                (4, true) => body::<4, T, CHAINS, 4>(geometry, tile, &acts, block),
+                (8, true) => body::<8, T, CHAINS, 4>(geometry, tile, &acts, block),
+                (bits, _) => unreachable!("packing widens {bits} bits"),
             }
         }
     });
 }
 
-/// `T` tokens; `CHAINS` sums in flight for each.
+/// `T` tokens, `CHAINS` sums in flight for each, `4 QUADS` columns between two looks at where the activations are.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
-fn body<const B: u32, const T: usize, const CHAINS: usize>(
+fn body<const B: u32, const T: usize, const CHAINS: usize, const QUADS: usize>(
     geometry: &Geometry,
     tile: &Tile<'_>,
     acts: &[Act<'_>; T],
@@ -57,7 +61,7 @@ fn body<const B: u32, const T: usize, const CHAINS: usize>(
     let step = geometry.step(STEP_MAX);
     let mask = _mm512_set1_epi8((0xffu8 >> (8 - B)) as i8);
     let lines: &[[[u8; LINE]; BLOCKS]] = tile.stream.as_chunks().0.as_chunks().0;
-    let activations: [&[[u8; 4]]; T] = acts.map(|act| act.codes.as_chunks().0);
+    let activations: [&[[[u8; 4]; QUADS]]; T] = acts.map(|act| act.codes.as_chunks().0.as_chunks().0);
     let mut total = [[_mm512_setzero_ps(); T]; BLOCKS];
     let mut scale_idx = ScaleIdx::new(geometry, step);
     for g in 0..acts[0].betas.len() {
@@ -72,29 +76,32 @@ fn body<const B: u32, const T: usize, const CHAINS: usize>(
         while k0 < end {
             let next = end.min(k0 + step);
             let mut acc = [[[_mm512_setzero_si512(); CHAINS]; T]; BLOCKS];
-            for line in k0 / (4 * quads_a_line)..next / (4 * quads_a_line) {
-                let mut quads: [&[[u8; 4]]; T] = [&[]; T];
+            for chunk in k0 / (4 * QUADS)..next / (4 * QUADS) {
+                let mut quads = [&[[0; 4]; QUADS]; T];
                 for t in 0..T {
-                    quads[t] = &activations[t][line * quads_a_line..][..quads_a_line];
+                    quads[t] = &activations[t][chunk];
                 }
-                let mut rest = [_mm512_setzero_si512(); BLOCKS];
-                for rb in 0..BLOCKS {
-                    rest[rb] = load_512(&lines[line][rb]);
-                    prefetch(tile.stream, (line * BLOCKS + rb) * LINE + PREFETCH);
-                }
-                for part in 0..quads_a_line {
-                    let mut codes = rest;
-                    if B < 8 {
-                        for rb in 0..BLOCKS {
-                            codes[rb] = _mm512_and_si512(rest[rb], mask);
-                            rest[rb] = _mm512_srli_epi16::<B>(rest[rb]);
-                        }
+                for line in 0..QUADS / quads_a_line {
+                    let at = chunk * (QUADS / quads_a_line) + line;
+                    let mut rest = [_mm512_setzero_si512(); BLOCKS];
+                    for rb in 0..BLOCKS {
+                        rest[rb] = load_512(&lines[at][rb]);
+                        prefetch(tile.stream, (at * BLOCKS + rb) * LINE + PREFETCH);
                     }
-                    for t in 0..T {
-                        let four = broadcast_32(&quads[t][part]);
-                        for rb in 0..BLOCKS {
-                            let chain = &mut acc[rb][t][part % CHAINS];
-                            *chain = _mm512_dpbusd_epi32(*chain, codes[rb], four);
+                    for part in 0..quads_a_line {
+                        let mut codes = rest;
+                        if B < 8 {
+                            for rb in 0..BLOCKS {
+                                codes[rb] = _mm512_and_si512(rest[rb], mask);
+                                rest[rb] = _mm512_srli_epi16::<B>(rest[rb]);
+                            }
+                        }
+                        for t in 0..T {
+                            let four = broadcast_32(&quads[t][line * quads_a_line + part]);
+                            for rb in 0..BLOCKS {
+                                let chain = &mut acc[rb][t][part % CHAINS];
+                                *chain = _mm512_dpbusd_epi32(*chain, codes[rb], four);
+                            }
                         }
                     }
                 }
