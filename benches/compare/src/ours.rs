@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use parsimon_core::quant::GroupQuantized;
 use parsimon_core::quant::rtn::{Levels, quantize};
-use parsimon_lut::{ActConfig, Backend, DenseMatrix, LowBitMatrix, PreparedActivations};
+use parsimon_lut::{ActConfig, Backend, DenseMatrix, Kernel, LowBitMatrix, Method, PreparedActivations};
+use parsimon_simd::Level;
 
 use crate::case::{Case, Inputs};
 use crate::variant::{Build, Built, Class, Owner, Part, Plan, Product, Tolerance};
@@ -22,17 +23,25 @@ pub(crate) const DENSE: &str = "dense f32";
 pub(crate) fn plans() -> Vec<Plan> {
     let mut plans = vec![plan(DENSE, Class::Float, Part::Whole, 32.0, Box::new(dense))];
     let formats = [
-        ("1bit", Class::Bits(1), Levels::Bits(1)),
-        ("ternary", Class::Ternary, Levels::Ternary),
-        ("2bit", Class::Bits(2), Levels::Bits(2)),
-        ("3bit", Class::Bits(3), Levels::Bits(3)),
-        ("4bit", Class::Bits(4), Levels::Bits(4)),
+        ("1bit", Class::Bits(1), Levels::Bits(1), Method::Lut),
+        ("ternary", Class::Ternary, Levels::Ternary, Method::Elut),
+        ("ternary", Class::Ternary, Levels::Ternary, Method::Lut),
+        ("2bit", Class::Bits(2), Levels::Bits(2), Method::Lut),
+        ("3bit", Class::Bits(3), Levels::Bits(3), Method::Lut),
+        ("3bit", Class::Bits(3), Levels::Bits(3), Method::Dot),
+        ("4bit", Class::Bits(4), Levels::Bits(4), Method::Lut),
+        ("4bit", Class::Bits(4), Levels::Bits(4), Method::Dot),
+        ("8bit", Class::Bits(8), Levels::Bits(8), Method::Dot),
     ];
-    for (name, class, levels) in formats {
+    for (name, class, levels, method) in formats {
+        let kernel = Kernel::new(method, Level::best());
+        if kernel.level() == Level::Scalar && Level::best() != Level::Scalar {
+            continue;
+        }
         for (part, suffix) in [(Part::Whole, ""), (Part::ProductOnly, " product only")] {
             let bits = f64::from(levels.code_bits()) + OVERHEAD;
-            let build: Build = Box::new(move |case, inputs, copies| table(levels, part, case, inputs, copies));
-            plans.push(plan(&format!("lut {name}{suffix}"), class, part, bits, build));
+            let build: Build = Box::new(move |case, inputs, copies| table(levels, kernel, part, case, inputs, copies));
+            plans.push(plan(&format!("{} {name}{suffix}", kernel.name()), class, part, bits, build));
         }
     }
     plans
@@ -71,15 +80,22 @@ impl Product for Dense {
     }
 }
 
-fn table(levels: Levels, part: Part, case: &Case, inputs: &Inputs, copies: usize) -> anyhow::Result<Option<Built>> {
+fn table(
+    levels: Levels,
+    kernel: Kernel,
+    part: Part,
+    case: &Case,
+    inputs: &Inputs,
+    copies: usize,
+) -> anyhow::Result<Option<Built>> {
     let rows = quantize(&inputs.weights, inputs.rows, case.k, levels, GROUP)?;
     let dequantized = (0..inputs.rows * case.k).map(|i| rows.weight(i / case.k, i % case.k) as f32).collect();
-    let matrix = LowBitMatrix::from_quantized(&repeated(&rows, case, inputs), Backend::Auto)?;
+    let matrix = LowBitMatrix::from_quantized(&repeated(&rows, case, inputs), Backend::Kernel(kernel))?;
     let config = ActConfig::for_matrix(&matrix);
     let product = Table {
         part,
+        prepared: PreparedActivations::try_new(&inputs.x, case.n, case.k, &config)?,
         config,
-        prepared: PreparedActivations::try_new(&inputs.x, case.n, case.k, config)?,
         x: inputs.x.clone(),
         out: vec![0.0; case.n * case.m],
         copies: vec![matrix.clone(); copies],
@@ -122,7 +138,7 @@ impl Product for Table {
         if self.part == Part::Whole {
             let (n, k) = (self.prepared.n(), self.prepared.k());
             self.prepared
-                .prepare(black_box(&self.x), n, k, self.config)
+                .prepare(black_box(&self.x), n, k, &self.config)
                 .expect("the same activations were prepared before");
         }
         matrix.matmul_into(&self.prepared, black_box(&mut self.out));

@@ -64,13 +64,12 @@ fn record(case: &Case, (plan, bytes, times): &Row<'_>, rows: &[Row<'_>], bandwid
     }
     Record {
         area: "lut-peers",
-        threads: case.threads,
         params,
         limit,
         pct_of_limit: limit.map(|limit| 100.0 * limit / (1e6 * times.median)),
         baseline: baseline.map(|(ours, _, _)| ours.name.clone()),
         ratio_to_baseline: baseline.map(|(_, _, ours)| ours.median / times.median),
-        ..Record::lut_time(&case.name(), &plan.name, Level::best(), *times)
+        ..Record::lut_time(&case.name(), &plan.name, Level::best(), case.threads, *times)
     }
 }
 

@@ -159,12 +159,12 @@ fn measure() -> anyhow::Result<Measured> {
             let quantized = quantize(&weights, m, k, Levels::Bits(bits), GROUP)?;
             let matrix = LowBitMatrix::from_quantized(&quantized, Backend::Auto)?;
             let config = ActConfig::for_matrix(&matrix);
-            let mut prepared = PreparedActivations::try_new(&x, 1, k, config)?;
+            let mut prepared = PreparedActivations::try_new(&x, 1, k, &config)?;
             let copies = vec![matrix.clone(); COLD_BYTES.div_ceil(matrix.bytes())];
             let mut out = vec![0.0; m];
             let times = pool.install(|| {
                 time(Duration::from_millis(500), |i| {
-                    prepared.prepare(black_box(&x), 1, k, config).expect("the same activations were prepared before");
+                    prepared.prepare(black_box(&x), 1, k, &config).expect("the same activations were prepared before");
                     copies[i % copies.len()].matmul_into(&prepared, black_box(&mut out));
                 })
             });

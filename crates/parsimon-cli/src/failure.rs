@@ -61,6 +61,7 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
     }
     first_of!(
         BadInput,
+        crate::report::BenchError,
         parsimon::tensor::io::FormatError,
         parsimon::tensor::quant::QuantError,
         parsimon::tensor::quant::gptq::GptqError,

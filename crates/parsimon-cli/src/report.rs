@@ -3,6 +3,7 @@
 //! [`Run::read`] collects the data, [`page()`] draws it; both know nothing of the command line. Plots are SVG text in this page, so that
 //! one style sheet serves light and dark.
 
+mod bench;
 mod corpus;
 mod models;
 mod numbers;
@@ -11,6 +12,7 @@ mod run;
 mod svg;
 mod training;
 
+pub(crate) use bench::{BenchError, bench_page};
 pub(crate) use page::page;
 pub(crate) use run::Run;
 

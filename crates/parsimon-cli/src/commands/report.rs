@@ -1,4 +1,4 @@
-//! `parsimon report`: a run folder as one HTML page.
+//! `parsimon report`: a run folder, or the records of a bench, as one HTML page.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,15 +8,19 @@ use parsimon::tensor::io::{AtomicFile, FormatError};
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::report::{Run, page};
+use crate::report::{Run, bench_page, page};
 
-/// Draw the results in a run folder as one self-contained HTML page.
+/// Draw the results in a run folder, or the records of a bench, as one self-contained HTML page.
 #[derive(Args)]
-#[command(after_help = "Example: parsimon report --run target/demo --out target/demo/report.html")]
+#[command(after_help = "Examples: parsimon report --run target/demo --out target/demo/report.html\n          \
+                        parsimon report --bench lut.jsonl --out lut.html")]
 pub(crate) struct Report {
     /// The run folder that `cargo xtask demo` or the single commands filled.
-    #[arg(long, value_name = "DIR")]
-    run: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "bench")]
+    run: Option<PathBuf>,
+    /// The records of `cargo xtask bench lut --json FILE`: time over bits a weight.
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    bench: Option<PathBuf>,
     /// The page to write.
     #[arg(long, value_name = "FILE.html")]
     out: PathBuf,
@@ -31,12 +35,18 @@ struct Written {
 
 impl Report {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
-        let run = Run::read(&self.run)?;
-        let html = page(&run);
+        let (html, missing) = match (&self.run, &self.bench) {
+            (Some(folder), _) => {
+                let run = Run::read(folder)?;
+                (page(&run), run.missing)
+            }
+            (None, Some(file)) => (bench_page(file)?, Vec::new()),
+            (None, None) => unreachable!("the command line requires one of them"),
+        };
         let mut file = AtomicFile::create(&self.out)?;
         file.write_all(html.as_bytes()).map_err(|e| FormatError::io(&self.out, "write", e))?;
         file.commit()?;
-        let written = Written { out: self.out.display().to_string(), bytes: html.len(), missing: run.missing };
+        let written = Written { out: self.out.display().to_string(), bytes: html.len(), missing };
         cx.report(&written, |w| match w.missing.len() {
             0 => format!("{}: {} bytes", w.out, w.bytes),
             _ => format!("{}: {} bytes; not in the run folder: {}", w.out, w.bytes, w.missing.join(", ")),

@@ -53,12 +53,16 @@ pub(crate) fn page(run: &Run) -> String {
             names.join(", ")
         ));
     }
+    document("Parsimon run", &headline(run), &body)
+}
+
+/// A page that needs nothing else. `headline` and `body` are HTML.
+pub(super) fn document(title: &str, headline: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Parsimon run</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<header><h1>Parsimon run</h1>\n<p>{}</p></header>\n<main>\n{body}</main>\n\
-         </body>\n</html>\n",
-        headline(run)
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<header><h1>{title}</h1>\n<p>{headline}</p></header>\n<main>\n{body}</main>\n\
+         </body>\n</html>\n"
     )
 }
 

@@ -201,13 +201,19 @@ impl<'a> Plot<'a> {
         self.text((LEFT + 8.0, y - 8.0), "label", label);
     }
 
-    /// A point with a label.
-    pub(super) fn point(&mut self, class: &str, point: Point, label: &str) {
+    /// A point that says `tip` under the pointer.
+    pub(super) fn mark(&mut self, class: &str, point: Point, tip: &str) {
         let (x, y) = (self.px(point.0), self.py(point.1));
-        let tip = escape(label);
+        let tip = escape(tip);
         self.push(format_args!(
             r#"<circle class="dot {class}" cx="{x:.1}" cy="{y:.1}" r="5"><title>{tip}</title></circle>"#
         ));
+    }
+
+    /// A point with a label.
+    pub(super) fn point(&mut self, class: &str, point: Point, label: &str) {
+        let (x, y) = (self.px(point.0), self.py(point.1));
+        self.mark(class, point, label);
         // Above and to the right, where a falling curve leaves room; a label near the right end would leave the plot.
         if self.x.scale.at(point.0) > 0.85 {
             self.text((x + 5.0, y - 12.0), "label end", label);

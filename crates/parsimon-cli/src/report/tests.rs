@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::numbers::{bytes, duration, escape, grouped, percent, short, significant};
 use super::svg::{Axis, Plot, Scale};
-use super::{Run, page};
+use super::{BenchError, Run, bench_page, page};
 
 /// A run folder with these JSON files.
 fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
@@ -210,4 +210,26 @@ fn numbers_are_readable() {
         [percent(1, 3), percent(0, 3), percent(1, 9999), percent(0, 0)],
         ["33.3 %", "0.0 %", "&lt; 0.1 %", "0 %"]
     );
+}
+
+#[test]
+fn bench_records_become_plots_over_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lut.jsonl");
+    let line = |variant: &str, bits: f64, median: f64| {
+        json!({"area": "lut", "case": "gemv 64x64 cold", "variant": variant, "params": {"m": 64, "k": 64, "bytes": 512.0 * bits},
+               "threads": 1, "metric": "time", "unit": "us", "median": median})
+        .to_string()
+    };
+    let lines = [line("lut-avx2-1bit", 1.0, 10.0), line("lut-avx2-4bit", 4.0, 40.0), line("dense-f32", 32.0, 500.0)];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let html = bench_page(&file).unwrap();
+    check_tags(&html);
+    assert!(html.contains("gemv 64x64 cold, one thread") && html.contains("lut-avx2-4bit: 40"));
+    assert!(!html.contains("dense"), "32 bits would squeeze the others");
+
+    std::fs::write(&file, format!("{}\n{{\"area\": 3}}", lines[0])).unwrap();
+    assert!(bench_page(&file).unwrap_err().to_string().contains("line 2"));
+    std::fs::write(&file, &lines[2]).unwrap();
+    assert!(matches!(bench_page(&file), Err(BenchError::NothingToDraw { .. })));
 }
