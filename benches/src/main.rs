@@ -39,6 +39,9 @@ enum Command {
     All(Options),
     /// Print the tables of a paper beside what this machine measures.
     Repro(repro::Args),
+    /// Run a few products and nothing else, for counting instructions.
+    #[command(hide = true)]
+    Once(repro::Once),
 }
 
 #[derive(clap::Args)]
@@ -78,6 +81,7 @@ fn main() -> anyhow::Result<()> {
         Command::Model(options) => bench(&[Area::Model], options),
         Command::All(options) => bench(&[Area::Lut, Area::Model], options),
         Command::Repro(args) => repro::run(&args),
+        Command::Once(args) => repro::once(&args),
     }
 }
 

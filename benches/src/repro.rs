@@ -1,10 +1,12 @@
 //! The published tables of a paper beside what this machine measures; started by `cargo xtask repro`.
 
+mod energy;
 mod tmac;
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+pub(crate) use energy::{Once, once};
 use serde::Serialize;
 
 /// What to print.
@@ -42,7 +44,7 @@ struct Row {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let rows = match args.paper {
-        Paper::Tmac => tmac::rows(args.peers.as_deref())?,
+        Paper::Tmac => [tmac::rows(args.peers.as_deref())?, energy::rows()?].concat(),
     };
     print(&rows);
     match &args.json {

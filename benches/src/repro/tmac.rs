@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use parsimon_core::SplitMix64;
 use parsimon_core::quant::rtn::{Levels, quantize};
-use parsimon_lut::{ActConfig, Backend, LowBitMatrix, PreparedActivations};
+use parsimon_lut::{ActConfig, Backend, LowBitMatrix, Plan, PreparedActivations, Traits};
 use parsimon_simd::Level;
 use serde_json::Value;
 
@@ -127,9 +127,10 @@ fn all_rows(measured: &Measured, conditions: &str) -> Vec<Row> {
     rows
 }
 
-/// Our variant's name in the records of the comparison.
+/// The name of our planned variant in the records of the comparison.
 fn ours(bits: usize) -> String {
-    format!("ours lut {bits}bit")
+    let plan = Plan::new(Traits { bits: bits as u8, ternary: false, group: GROUP }, Level::best());
+    format!("ours {} {bits}bit", plan.expect("1 to 4 bits have a plan").kernel.name())
 }
 
 /// Medians of the records of the comparison with one token, cold weights and one thread.
