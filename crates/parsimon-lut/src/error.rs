@@ -50,3 +50,23 @@ pub enum ActivationError {
 }
 
 impl Diagnose for ActivationError {}
+
+/// Bytes are not the packed cache of a matrix that this process can run. Whatever the reason, packing the weights again helps.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum CacheError {
+    #[error("not a packed matrix: it starts with {found:02x?}, expected `PSLT`")]
+    NotACache { found: Vec<u8> },
+    #[error("version {given} of the packed form is not read, only {known}")]
+    UnsupportedVersion { given: u32, known: u32 },
+    #[error("the packed matrix has {expected} bytes, {actual} are there")]
+    Truncated { expected: u64, actual: u64 },
+    #[error("the packed matrix is damaged: its checksum is {actual:016x}, expected {expected:016x}")]
+    ChecksumMismatch { expected: u64, actual: u64 },
+    #[error("packed for level {wanted}, the best here is {best}")]
+    WrongLayout { wanted: Level, best: Level },
+    #[error("not a valid packed matrix: {0}")]
+    Malformed(&'static str),
+}
+
+impl Diagnose for CacheError {}

@@ -4,6 +4,7 @@ use half::f16;
 use parsimon_core::quant::{GroupQuantized, Zeros};
 
 use crate::Kernel;
+use crate::storage::Values;
 
 /// The largest `f16` exponent a scale gets: 2^15, the one below infinity.
 const EXPONENT_MAX: i32 = 15;
@@ -14,9 +15,9 @@ const EXPONENT_MIN: i32 = -14;
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Groups {
     /// The power of two that all scales and constants are relative to.
-    unit_exponent: i32,
+    pub(crate) unit_exponent: i32,
     /// `f16` bits.
-    pub(crate) scales: Vec<u16>,
+    pub(crate) scales: Values<u16>,
     pub(crate) constants: PackedConstants,
 }
 
@@ -24,8 +25,8 @@ pub(crate) struct Groups {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum PackedConstants {
     Uniform(f32),
-    Offsets(Vec<i8>),
-    Real(Vec<f32>),
+    Offsets(Values<i8>),
+    Real(Values<f32>),
 }
 
 impl Groups {
@@ -53,7 +54,7 @@ impl Groups {
                         let constant = |i: usize| {
                             0.5 * f64::from(2 * i32::from(points[i]) - middle) * rounded(matrix.scales[i], to_unit)
                         };
-                        PackedConstants::Real(place_all(points.len(), len, place, |i| constant(i) as f32))
+                        PackedConstants::Real(place_all(points.len(), len, place, |i| constant(i) as f32).into())
                     },
                 )
             }
@@ -61,10 +62,10 @@ impl Groups {
                 let constant = |i: usize| (0.5 * f64::from(matrix.scales[i]) + f64::from(reals[i])) * to_unit;
                 let constants = place_all(reals.len(), len, place, |i| constant(i) as f32);
                 let largest = constants.iter().fold(0.0f32, |max, c| max.max(c.abs()));
-                if largest == 0.0 { PackedConstants::Uniform(0.0) } else { PackedConstants::Real(constants) }
+                if largest == 0.0 { PackedConstants::Uniform(0.0) } else { PackedConstants::Real(constants.into()) }
             }
         };
-        Groups { unit_exponent, scales, constants }
+        Groups { unit_exponent, scales: scales.into(), constants }
     }
 
     /// The factor of all outputs.
@@ -92,6 +93,9 @@ impl Groups {
         (scale, constant)
     }
 }
+
+/// The exponents that [`unit_exponent`] gives: those of finite `f32` values, brought below [`EXPONENT_MAX`].
+pub(crate) const UNIT_EXPONENTS: std::ops::RangeInclusive<i32> = -149 - (EXPONENT_MAX - 1)..=127 - (EXPONENT_MAX - 1);
 
 /// 0 where `f16` holds all scales; else what brings the largest near the upper end.
 fn unit_exponent(scales: &[f32]) -> i32 {
@@ -128,7 +132,7 @@ fn pack_offsets(
     for (i, offset) in offsets.enumerate() {
         packed[place(i)] = i8::try_from(offset).ok()?;
     }
-    Some(PackedConstants::Offsets(packed))
+    Some(PackedConstants::Offsets(packed.into()))
 }
 
 fn place_all(n: usize, len: usize, place: impl Fn(usize) -> usize, value: impl Fn(usize) -> f32) -> Vec<f32> {

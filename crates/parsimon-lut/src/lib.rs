@@ -23,7 +23,8 @@
 //! `ags` activations that share a table scale. Weights `[m, k]`, activations `[n, k]`, outputs `[n, m]`, row-major.
 //!
 //! - [`LowBitMatrix`]: weights in the layout of one kernel, made from [`GroupQuantized`](parsimon_core::quant::GroupQuantized) codes.
-//!   The backend is chosen when the weights are packed, and stored with them.
+//!   The backend is chosen when the weights are packed, and stored with them. Packed weights can be kept in a file and mapped again
+//!   ([`LowBitMatrix::write_cache`], [`LowBitMatrix::from_cache`]).
 //! - [`PreparedActivations`]: the lookup tables of `n` activation vectors. Matrices that read the same activations share it.
 //! - [`DenseMatrix`]: `f32` weights behind the same shape of call, the baseline of every comparison and the runtime of layers that
 //!   stay in floats.
@@ -69,11 +70,12 @@
 //! *T-MAC: CPU Renaissance via Table Lookup for Low-Bit LLM Deployment on Edge* (arXiv 2407.00088) and the software side of *LUT
 //! Tensor Core* (arXiv 2408.06003). Implemented: bit-serial tables with mirror consolidation and table quantization, GEMV and a
 //! token loop over it for prefill, ternary weights as two planes. Not yet: element-wise ternary lookup at 1.6 bits, tiled GEMM, fast
-//! aggregation, NEON bodies, on-disk layouts. Deviation: codes are laid out for one byte permute over four tables (see
+//! aggregation, NEON bodies. Deviation: codes are laid out for one byte permute over four tables (see
 //! [`kernel`]) instead of upstream's per-shape tiles, so that one layout serves any shape.
 #![deny(unsafe_code)]
 
 mod activations;
+mod cache;
 mod dense;
 mod error;
 mod groups;
@@ -84,12 +86,13 @@ mod pack;
 mod plan;
 pub mod reference;
 pub mod roofline;
+mod storage;
 mod table;
 mod trit;
 
 pub use activations::{ActConfig, ActQuant, PreparedActivations};
 pub use dense::DenseMatrix;
-pub use error::{ActivationError, PackError};
+pub use error::{ActivationError, CacheError, PackError};
 pub use kernel::{Kernel, Method};
 pub use matrix::LowBitMatrix;
 pub use plan::{Backend, Plan, Traits};

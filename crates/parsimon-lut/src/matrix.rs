@@ -11,6 +11,7 @@ use crate::groups::{Groups, PackedConstants};
 use crate::kernel::scatter::split_columns;
 use crate::kernel::{self, Constants, Geometry, TILE_M_MAX, Tile, Tokens};
 use crate::pack::{Codes, Layout};
+use crate::storage::Stream;
 use crate::{Backend, Kernel, Method, PackError, Plan, PreparedActivations, Traits, trit};
 
 /// Below this many weights times tokens a product runs on the calling thread: waking others costs more than it gains.
@@ -19,16 +20,16 @@ const PARALLEL_MIN: usize = 1 << 18;
 /// Weights `[m, k]`, packed for one kernel.
 #[derive(Clone, Debug)]
 pub struct LowBitMatrix {
-    plan: Plan,
-    layout: Layout,
+    pub(crate) plan: Plan,
+    pub(crate) layout: Layout,
     /// Bits of a code, before it was widened for the stream.
-    bits: u8,
-    m: usize,
+    pub(crate) bits: u8,
+    pub(crate) m: usize,
     /// One stream a tile.
-    stream: Pages,
-    groups: Groups,
+    pub(crate) stream: Stream,
+    pub(crate) groups: Groups,
     /// Input `order[i]` stands at column `i`.
-    order: Option<Arc<[u32]>>,
+    pub(crate) order: Option<Arc<[u32]>>,
 }
 
 impl LowBitMatrix {
@@ -65,7 +66,7 @@ impl LowBitMatrix {
             .enumerate()
             .for_each_init(Vec::new, |scratch, (tile, stream)| layout.pack_tile(codes, tile * tile_m, scratch, stream));
         let groups = Groups::pack(matrix, kernel, groups_in_row(k, group));
-        Ok(LowBitMatrix { plan, layout, bits, m, stream, groups, order })
+        Ok(LowBitMatrix { plan, layout, bits, m, stream: Stream::Owned(stream), groups, order })
     }
 
     /// Output and input features.
