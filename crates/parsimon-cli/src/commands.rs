@@ -5,6 +5,7 @@ mod eval;
 mod generate;
 mod inspect;
 mod isa;
+mod model;
 mod quantize;
 mod report;
 mod train;

@@ -1,21 +1,25 @@
 //! From the tensors of a folder to a model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parsimon_attn::{Attention, AttnConfig, Mask};
 use parsimon_core::io::Checkpoint;
-use parsimon_core::quant::gptq;
+use parsimon_core::quant::gptq::{self, GptqConfig};
 use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix};
 use rayon::prelude::*;
 
 use crate::block::{AugQ, Block};
-use crate::{Linear, Model, ModelConfig, ModelError, RopeFrequencies};
+use crate::pack_cache::PackKey;
+use crate::{Linear, Model, ModelConfig, ModelError, PackCache, RopeFrequencies};
 
 /// How weights are prepared.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct LoadOptions {
     /// The kernels of low-bit layers.
     pub backend: Backend,
+    /// A folder where packed low-bit layers are kept, see [`PackCache`]. With it one layer is bound after the other, so that one matrix at
+    /// most is unpacked in memory; without it layers are bound in parallel. The model is the same.
+    pub pack_cache: Option<PathBuf>,
 }
 
 impl Model {
@@ -39,14 +43,18 @@ impl Model {
         checkpoint: &Checkpoint,
         options: &LoadOptions,
     ) -> Result<Self, ModelError> {
-        let binder = Binder { config: &config, checkpoint, options };
+        let cache = options.pack_cache.as_deref().map(PackCache::open).transpose()?;
+        let binder = Binder { config: &config, checkpoint, backend: options.backend, cache: cache.as_ref() };
         checkpoint.require(binder.required().iter().map(String::as_str))?;
         let table = (config.vocab_size, config.hidden_size);
         let embed = binder.dense("model.embed_tokens", table)?;
         let lm_head = (!config.tie_word_embeddings).then(|| binder.dense("lm_head", table)).transpose()?;
         let norm = binder.vector("model.norm.weight")?;
-        let blocks: Result<Vec<Block>, ModelError> =
-            (0..config.num_layers).into_par_iter().map(|layer| binder.block(layer)).collect();
+        let blocks = if cache.is_some() {
+            (0..config.num_layers).map(|layer| binder.block(layer)).collect()
+        } else {
+            (0..config.num_layers).into_par_iter().map(|layer| binder.block(layer)).collect::<Result<Vec<Block>, _>>()
+        };
         let attention = Attention::prepare(&AttnConfig {
             heads: config.heads,
             d_qk: config.head_dim,
@@ -55,14 +63,16 @@ impl Model {
             mask: Mask::Causal,
         })?;
         let rope = RopeFrequencies::new(&config);
-        Ok(Model { blocks: blocks?, embed, norm, lm_head, attention, rope, config })
+        let pack_cache = cache.map(|cache| cache.report());
+        Ok(Model { blocks: blocks?, embed, norm, lm_head, attention, rope, config, pack_cache })
     }
 }
 
 struct Binder<'a> {
     config: &'a ModelConfig,
     checkpoint: &'a Checkpoint,
-    options: &'a LoadOptions,
+    backend: Backend,
+    cache: Option<&'a PackCache>,
 }
 
 impl Binder<'_> {
@@ -123,6 +133,21 @@ impl Binder<'_> {
         let Some(quantization) = self.config.quantization.as_ref().filter(|_| self.is_quantized(name)) else {
             return Ok(Linear::Dense(self.dense(name, shape)?));
         };
+        let pack = || self.pack(name, shape, quantization);
+        let key = || {
+            let tensors = gptq::SUFFIXES.map(|suffix| self.checkpoint.tensor(&format!("{name}.{suffix}")));
+            let tensors: Result<Vec<_>, _> = tensors.into_iter().collect();
+            PackKey::new(&tensors.ok()?, quantization, shape, self.backend)
+        };
+        // Without a key something is wrong with the layer, and packing it says what.
+        let matrix = match self.cache.and_then(|cache| Some((cache, key()?))) {
+            Some((cache, key)) => cache.get_or_pack(&key, pack)?,
+            None => pack()?,
+        };
+        Ok(Linear::LowBit(matrix))
+    }
+
+    fn pack(&self, name: &str, shape: (usize, usize), quantization: &GptqConfig) -> Result<LowBitMatrix, ModelError> {
         let layer = || name.to_owned();
         let matrix = gptq::unpack(self.checkpoint, name, quantization)
             .map_err(|source| ModelError::Gptq { layer: layer(), source })?;
@@ -135,8 +160,7 @@ impl Binder<'_> {
             };
             return Err(source.into());
         }
-        LowBitMatrix::from_quantized(&matrix, self.options.backend)
-            .map(Linear::LowBit)
+        LowBitMatrix::from_quantized(&matrix, self.backend)
             .map_err(|source| ModelError::Pack { layer: layer(), source })
     }
 

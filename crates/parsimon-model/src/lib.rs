@@ -14,6 +14,7 @@
 //!
 //! - [`ModelConfig`]: `config.json`, with every check before a tensor is touched.
 //! - [`Model`]: the weights ([`Linear`] layers, dense or low-bit) and the forward pass; [`KvState`] is one sequence's cache.
+//! - [`PackCache`]: a folder of packed layers that the next opening maps ([`LoadOptions::pack_cache`]).
 //! - [`Sampler`] and [`generate`]: greedy, temperature and top-p, from a seed.
 //! - [`perplexity`]: negative log-likelihood over consecutive windows.
 //! - [`quantize_folder`]: a float checkpoint to a GPTQ one, by rounding to nearest.
@@ -54,6 +55,7 @@ mod error;
 mod generate;
 mod linear;
 mod model;
+mod pack_cache;
 mod perplexity;
 mod quantize;
 mod rope;
@@ -67,6 +69,7 @@ pub use error::ModelError;
 pub use generate::{GenerateOptions, generate};
 pub use linear::{Activations, Linear};
 pub use model::{KvState, Model};
+pub use pack_cache::{PackCache, PackCacheReport};
 pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
 pub use quantize::{LayerReport, QuantizeOptions, QuantizeReport, quantize_folder};
 pub use rope::RopeFrequencies;

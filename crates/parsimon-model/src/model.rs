@@ -4,7 +4,7 @@ use parsimon_attn::{Attention, KvCache};
 use parsimon_lut::DenseMatrix;
 
 use crate::block::{Block, rms_norm};
-use crate::{Linear, ModelConfig, ModelError, RopeFrequencies};
+use crate::{Linear, ModelConfig, ModelError, PackCacheReport, RopeFrequencies};
 
 /// A model ready to run.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Model {
     pub(crate) lm_head: Option<DenseMatrix>,
     pub(crate) attention: Attention,
     pub(crate) rope: RopeFrequencies,
+    pub(crate) pack_cache: Option<PackCacheReport>,
 }
 
 /// The keys and values of one sequence, in every layer.
@@ -51,6 +52,11 @@ impl Model {
     /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// How many layers came from the folder of packed weights when the model was opened; `None` without one.
+    pub fn pack_cache(&self) -> Option<PackCacheReport> {
+        self.pack_cache
     }
 
     /// An empty cache for a new sequence.

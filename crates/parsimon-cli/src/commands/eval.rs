@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{ArgGroup, Args, Subcommand};
-use parsimon::model::{LoadOptions, Model, PerplexityOptions, Tokenizer, perplexity};
+use parsimon::model::{PackCacheReport, PerplexityOptions, perplexity};
 use parsimon::tensor::io::{Checkpoint, FormatError, write_npy};
 use serde::Serialize;
 
+use crate::commands::model::ModelArgs;
 use crate::commands::parse_tokens;
 use crate::context::Context;
 
@@ -40,9 +41,8 @@ impl Eval {
 #[derive(Args)]
 #[command(after_help = "Example: parsimon eval ppl --model q4 --text heldout.txt --ctx 512")]
 struct Ppl {
-    /// The model folder.
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// The text.
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
@@ -62,14 +62,17 @@ struct PplReport {
     windows: usize,
     ctx: usize,
     seconds: f64,
+    /// With `--pack-cache`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack_cache: Option<PackCacheReport>,
 }
 
 impl Ppl {
     fn run(self, cx: &Context) -> anyhow::Result<()> {
         const CTX_MAX: usize = 512;
         let text = std::fs::read_to_string(&self.text).map_err(|e| FormatError::io(&self.text, "read as UTF-8", e))?;
-        let model = Model::open(&self.model, &LoadOptions::default())?;
-        let tokens = Tokenizer::open(&self.model)?.encode(&text, true)?;
+        let model = self.model.open()?;
+        let tokens = self.model.tokenizer()?.encode(&text, true)?;
         let ctx = self.ctx.unwrap_or(model.config().max_position_embeddings.min(CTX_MAX));
         let options = PerplexityOptions { ctx, max_windows: self.max_windows };
         let start = Instant::now();
@@ -81,9 +84,10 @@ impl Ppl {
             windows: result.windows,
             ctx,
             seconds: start.elapsed().as_secs_f64(),
+            pack_cache: model.pack_cache(),
         };
         cx.report(&report, |r| {
-            let PplReport { ppl, nll, tokens, windows, ctx, seconds } = r;
+            let PplReport { ppl, nll, tokens, windows, ctx, seconds, .. } = r;
             format!("perplexity {ppl:.4} ({nll:.5} nats a token; {tokens} tokens in {windows} windows of {ctx}; {seconds:.1} s)")
         })
     }
@@ -96,9 +100,8 @@ impl Ppl {
     after_help = "Example: parsimon eval logits --model model --tokens 1,2,3 --out logits.npy"
 )]
 struct Logits {
-    /// The model folder.
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// The tokens.
     #[arg(long, value_name = "1,2,3", value_parser = parse_tokens, required_unless_present = "check")]
     tokens: Option<std::vec::Vec<u32>>,
@@ -116,11 +119,14 @@ struct LogitsReport {
     vocab_size: usize,
     /// The largest absolute difference, when compared.
     max_abs_difference: Option<f64>,
+    /// With `--pack-cache`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack_cache: Option<PackCacheReport>,
 }
 
 impl Logits {
     fn run(self, cx: &Context) -> anyhow::Result<()> {
-        let model = Model::open(&self.model, &LoadOptions::default())?;
+        let model = self.model.open()?;
         let vocab_size = model.config().vocab_size;
         let (tokens, expected) = match &self.check {
             Some(path) => read_check(path, vocab_size)?,
@@ -140,7 +146,7 @@ impl Logits {
                 path.display()
             );
         }
-        let report = LogitsReport { n, vocab_size, max_abs_difference: difference };
+        let report = LogitsReport { n, vocab_size, max_abs_difference: difference, pack_cache: model.pack_cache() };
         cx.report(&report, |r| {
             let shape = format!("logits [{}, {}]", r.n, r.vocab_size);
             r.max_abs_difference.map_or(shape.clone(), |d| format!("{shape} agree within {d:.2e}"))

@@ -1,12 +1,12 @@
 //! `parsimon generate`: text from a model.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use parsimon::model::{GenerateOptions, LoadOptions, Model, Sampler, Tokenizer, generate};
+use parsimon::model::{GenerateOptions, PackCacheReport, Sampler, generate};
 use serde::Serialize;
 
+use crate::commands::model::ModelArgs;
 use crate::commands::parse_tokens;
 use crate::context::Context;
 use crate::failure::BadInput;
@@ -17,9 +17,8 @@ use crate::failure::BadInput;
     after_help = "Example: parsimon generate --model q2 --prompt 'A vector is' -n 50 --temp 0.7 --top-p 0.9 --seed 1"
 )]
 pub(crate) struct Generate {
-    /// The model folder.
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// The text to continue.
     #[arg(long, value_name = "TEXT", required_unless_present = "prompt_tokens")]
     prompt: Option<String>,
@@ -50,16 +49,19 @@ struct Report {
     /// Decode speed: generated tokens after the first, over the time since the first.
     tokens_per_s: Option<f64>,
     first_token_ms: Option<f64>,
+    /// With `--pack-cache`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack_cache: Option<PackCacheReport>,
 }
 
 impl Generate {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
         let mut sampler = Sampler::try_new(self.temp, self.top_p, self.seed)?;
-        let model = Model::open(&self.model, &LoadOptions::default())?;
+        let model = self.model.open()?;
         let (tokenizer, prompt_tokens) = match (&self.prompt, self.prompt_tokens) {
             (_, Some(tokens)) => (None, tokens),
             (prompt, None) => {
-                let tokenizer = Tokenizer::open(&self.model)?;
+                let tokenizer = self.model.tokenizer()?;
                 let tokens = tokenizer.encode(prompt.as_deref().unwrap_or_default(), true)?;
                 (Some(tokenizer), tokens)
             }
@@ -82,6 +84,7 @@ impl Generate {
             prompt_tokens: prompt_tokens.len(),
             tokens_per_s: decode_speed(&times),
             first_token_ms: times.first().map(|first| first.as_secs_f64() * 1e3),
+            pack_cache: model.pack_cache(),
         };
         cx.report(&report, render)
     }

@@ -107,6 +107,24 @@ fn results_are_one_document_and_seeds_repeat() {
 }
 
 #[test]
+fn packed_layers_are_kept_and_found_again() {
+    let dir = model();
+    std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+    let [folder, quantized, cache] =
+        ["", "q4", "packed"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    let quantize = parsimon(&["quantize", "--model", &folder, "--out", &quantized, "--bits", "4", "--group", "32"]);
+    assert!(quantize.status.success(), "{}", String::from_utf8_lossy(&quantize.stderr));
+    let generate = ["generate", "--model", &quantized, "--prompt-tokens", "3,1,4", "-n", "8", "--json"];
+    let without = json(&parsimon(&generate));
+    assert_eq!(without.get("pack_cache"), None);
+    let with = || json(&parsimon(&[&generate[..], &["--pack-cache", &cache]].concat()));
+    let (first, second) = (with(), with());
+    assert!(first["tokens"] == without["tokens"] && second["tokens"] == without["tokens"]);
+    let layers = first["pack_cache"]["packed"].as_u64().unwrap();
+    assert!(layers > 0 && second["pack_cache"]["hits"] == layers, "{first} {second}");
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     for args in [&["generate"][..], &["no-such-command"], &["generate", "--model", "x", "--prompt-tokens", "1,x"]] {
         let output = parsimon(&[args, &["--json"]].concat());

@@ -9,7 +9,7 @@ use parsimon_core::quant::gptq;
 use parsimon_core::quant::rtn::Levels;
 use parsimon_core::{CancelFlag, Control, Diagnose, NoProgress, SplitMix64};
 use parsimon_lut::Backend;
-use parsimon_model::{LoadOptions, Model, ModelConfig, ModelError, QuantizeOptions, quantize_folder};
+use parsimon_model::{LoadOptions, Model, ModelConfig, ModelError, PackCacheReport, QuantizeOptions, quantize_folder};
 use parsimon_simd::Level;
 use parsimon_testkit::rel_l2;
 
@@ -94,7 +94,7 @@ fn a_quantized_model_runs_like_its_dequantized_weights() {
         let expected = logits(&Model::open(&dequantized, &LoadOptions::default()).unwrap());
         let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
         for level in Level::available() {
-            let options = LoadOptions { backend: Backend::Exact(level) };
+            let options = LoadOptions { backend: Backend::Exact(level), ..LoadOptions::default() };
             let error = rel_l2(&logits(&Model::open(&out, &options).unwrap()), &expected);
             // Twenty layers, each with a table error of about 0.6 % of its output.
             assert!(error < 0.04, "{levels:?} on {level}: {error}");
@@ -136,4 +136,60 @@ fn damaged_folders_are_named_with_file_tensor_and_numbers() {
     std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
     let error = Model::open(dir.path(), &LoadOptions::default()).unwrap_err();
     assert_eq!(error.variant(), "OutOfBounds", "{error}");
+}
+
+#[test]
+fn packed_layers_are_found_again_and_repaired() {
+    const LAYERS: usize = 2 * 10;
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    write(&source, &config(), &tensors(&config()));
+    std::fs::write(source.join("tokenizer.json"), "{}").unwrap();
+    let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+    for levels in [Levels::Bits(2), Levels::Bits(4), Levels::Ternary] {
+        let folder = dir.path().join(format!("{levels:?}"));
+        quantize_folder(&source, &folder, &QuantizeOptions { levels, group: 32 }, &control).unwrap();
+        let uncached = Model::open(&folder, &LoadOptions::default()).unwrap();
+        assert_eq!(uncached.pack_cache(), None);
+        let expected = logits(&uncached);
+
+        let cache = folder.join("packed");
+        let open = |level: Level| {
+            let options = LoadOptions { backend: Backend::Exact(level), pack_cache: Some(cache.clone()) };
+            let model = Model::open(&folder, &options).unwrap();
+            (model.pack_cache().unwrap(), logits(&model))
+        };
+        let check = |report: PackCacheReport| assert_eq!(open(Level::best()), (report, expected.clone()), "{levels:?}");
+        let nothing = PackCacheReport::default();
+        check(PackCacheReport { packed: LAYERS, ..nothing });
+        let first = files(&cache);
+        assert_eq!(first.len(), LAYERS);
+        check(PackCacheReport { hits: LAYERS, ..nothing });
+
+        // A flipped byte in one file, another cut short.
+        let (damaged, cut) = (&first[7], &first[8]);
+        let sound: Vec<Vec<u8>> = [damaged, cut].map(|path| std::fs::read(path).unwrap()).into();
+        let mut bytes = sound[0].clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        std::fs::write(damaged, bytes).unwrap();
+        std::fs::write(cut, &sound[1][..100]).unwrap();
+        check(PackCacheReport { hits: LAYERS - 2, repaired: 2, ..nothing });
+        assert_eq!([damaged, cut].map(|path| std::fs::read(path).unwrap()).to_vec(), sound);
+        check(PackCacheReport { hits: LAYERS, ..nothing });
+
+        // Another instruction set has files of its own, and leaves these alone.
+        if Level::best() != Level::Scalar {
+            assert_eq!(open(Level::Scalar).0, PackCacheReport { packed: LAYERS, ..nothing });
+            assert_eq!(open(Level::Scalar).0, PackCacheReport { hits: LAYERS, ..nothing });
+            assert_eq!(files(&cache).len(), 2 * LAYERS);
+            check(PackCacheReport { hits: LAYERS, ..nothing });
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
 }
