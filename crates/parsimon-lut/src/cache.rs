@@ -268,7 +268,8 @@ impl LowBitMatrix {
     /// Reads what [`write_cache`](Self::write_cache) wrote from the bytes `range` of a mapped file, without copying codes, scales and constants:
     /// the matrix keeps the map. `range` begins best at a multiple of 64. The result is bit for bit the matrix that was written.
     ///
-    /// All bytes are read once for the checksum. Nothing is allocated beyond the length of `range`.
+    /// All bytes are read once for the checksum. Nothing is allocated beyond the length of `range`. Mapped weights lie in pages of the file
+    /// system's cache, which all processes share; those packed in memory get huge pages where the system has them.
     ///
     /// # Errors
     ///

@@ -50,7 +50,8 @@ impl Model {
         let embed = binder.dense("model.embed_tokens", table)?;
         let lm_head = (!config.tie_word_embeddings).then(|| binder.dense("lm_head", table)).transpose()?;
         let norm = binder.vector("model.norm.weight")?;
-        let blocks = if cache.is_some() {
+        let one_by_one = cache.is_some() && config.quantization.is_some();
+        let blocks = if one_by_one {
             (0..config.num_layers).map(|layer| binder.block(layer)).collect()
         } else {
             (0..config.num_layers).into_par_iter().map(|layer| binder.block(layer)).collect::<Result<Vec<Block>, _>>()

@@ -112,7 +112,9 @@ fn packed_layers_are_kept_and_found_again() {
     std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
     let [folder, quantized, cache] =
         ["", "q4", "packed"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
-    let quantize = parsimon(&["quantize", "--model", &folder, "--out", &quantized, "--bits", "4", "--group", "32"]);
+    let quantize = parsimon(&[
+        "quantize", "--model", &folder, "--out", &quantized, "--method", "rtn", "--bits", "4", "--group", "32",
+    ]);
     assert!(quantize.status.success(), "{}", String::from_utf8_lossy(&quantize.stderr));
     let generate = ["generate", "--model", &quantized, "--prompt-tokens", "3,1,4", "-n", "8", "--json"];
     let without = json(&parsimon(&generate));

@@ -1,6 +1,8 @@
 //! Golden files made by an independent program from the same formulas (see tests/data/README.md).
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
+mod blocks;
+
 use std::path::Path;
 
 use parsimon_core::io::{Checkpoint, read_json};
