@@ -5,9 +5,10 @@
 //! | method | body | rows a tile | inner operation | sums | `b` | tokens at once |
 //! |---|---|---|---|---|---|---|
 //! | [`Method::Lut`] | `scalar` | 32 | indexed load | i32 | 1-4 | 1 |
-//! | | `avx2` | 32 | `vpshufb` of one table | i16 by `vpmaddubsw`, flushed every 64 columns | 1-4 | 1 |
+//! | | `avx2` | 32 | `vpshufb` of one table | i16 by `vpmaddubsw`, flushed every 64 columns | 1-4 | 1, 2, 4 |
 //! | | `avx512vbmi` | 64 | `vpermb` over four tables | i32 by `vpdpbusd` | 1-4 | 1, 2, 4, 8 |
 //! | [`Method::Dot`] | `scalar` | 32 | multiply | i32 | 1, 2, 4, 8 | 1 |
+//! | | `avx2` | 32 | `vpmaddubsw`; 8 bits: `vpmaddwd` | i16, widened by `vpmaddwd` before they can overflow; 8 bits: i32 | 1, 2, 4, 8 | 1, 2, 4 |
 //! | | `avx512vnni` | 32 | `vpdpbusd` | i32 | 1, 2, 4, 8 | 1, 2, 4, 8 |
 //! | [`Method::Elut`] | `scalar` | 256 | indexed load | i32 | ternary | 1 |
 //! | | `avx512vbmi` | 256 | `vpermt2b` over 128 entries | u16, flushed with every table scale | ternary | 1, 2, 4 |
@@ -34,6 +35,8 @@
 //! Integer sums run over *steps* that straddle neither a scale of the activations nor a weight group. A step's integer times the activation
 //! scale is added to the group's `f32` sum; at the end of a group, `y += s / 2 * sum + c * beta` (see [`Constants`]).
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[allow(unsafe_code)]
@@ -81,11 +84,12 @@ pub(crate) const TILE_M_MAX: usize = 256;
 
 impl Kernel {
     /// Every kernel there is, the plainest of a method first.
-    pub(crate) const ALL: [Kernel; 7] = [
+    pub(crate) const ALL: [Kernel; 8] = [
         Kernel { method: Method::Lut, body: Level::Scalar },
         Kernel { method: Method::Lut, body: Level::Avx2 },
         Kernel { method: Method::Lut, body: Level::Avx512Vbmi },
         Kernel { method: Method::Dot, body: Level::Scalar },
+        Kernel { method: Method::Dot, body: Level::Avx2 },
         Kernel { method: Method::Dot, body: Level::Avx512Vnni },
         Kernel { method: Method::Elut, body: Level::Scalar },
         Kernel { method: Method::Elut, body: Level::Avx512Vbmi },
@@ -297,6 +301,17 @@ impl<'a> Tokens<'a> {
     fn block<const T: usize>(&self, first: usize) -> [Act<'a>; T] {
         std::array::from_fn(|t| self.token(first + t))
     }
+}
+
+/// The activation scales of `T` tokens at `idx`.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn scales_at<const T: usize>(acts: &[Act<'_>; T], idx: usize) -> [f32; T] {
+    let mut scales = [0.0; T];
+    for (scale, act) in scales.iter_mut().zip(acts) {
+        *scale = act.scales[idx];
+    }
+    scales
 }
 
 /// One tile times all tokens: `out [n][tile_m]`.

@@ -62,7 +62,7 @@ const RULES: [Rule; 6] = [
     Rule {
         bits: 4..=4,
         ternary: false,
-        level: Level::Avx512Vnni,
+        level: Level::Avx2,
         method: Method::Dot,
         reason: "4 bits: two dot products a byte cost less than four planes of lookups",
     },

@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use parsimon_simd::x86::{load_f16x16, load_f32x16, store_f32x16};
 
-use super::{Act, Constants, Tile};
+pub(super) use super::scales_at;
+use super::{Constants, Tile};
 
 /// Rows of a register of sums.
 pub(super) const LANES: usize = 16;
@@ -48,16 +49,6 @@ impl GroupRows {
             None => total,
         }
     }
-}
-
-/// The activation scales of `T` tokens at `idx`.
-#[inline]
-pub(super) fn scales_at<const T: usize>(acts: &[Act<'_>; T], idx: usize) -> [f32; T] {
-    let mut scales = [0.0; T];
-    for (scale, act) in scales.iter_mut().zip(acts) {
-        *scale = act.scales[idx];
-    }
-    scales
 }
 
 /// Writes the totals `[block][token]` as `[token][row]`.

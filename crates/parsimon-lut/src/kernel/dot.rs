@@ -1,5 +1,7 @@
 //! Integer dot products of unsigned codes with 8-bit activations.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
@@ -15,6 +17,8 @@ pub(super) fn run(body: Level, geometry: &Geometry, tile: &Tile<'_>, tokens: &To
     match body {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vnni => vnni::run(geometry, tile, tokens, out),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => avx2::run(geometry, tile, tokens, out),
         _ => scalar::run(geometry, tile, tokens, out),
     }
 }

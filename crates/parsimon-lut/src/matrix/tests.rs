@@ -173,6 +173,32 @@ fn lossless_ternary_is_the_integer_times_the_scales() {
     }
 }
 
+/// The largest codes times the largest activations, all of one sign and in pairs of both: where narrow sums would saturate.
+#[test]
+fn extreme_codes_and_activations_give_the_exact_integer_on_every_dot_kernel() {
+    let (m, k) = (33, 256);
+    for bits in 1..=8 {
+        let largest = ((1u16 << bits) - 1) as u8;
+        let mut matrix = random_matrix(bits, m, k, k, &mut SplitMix64::new(15));
+        matrix.scales.fill(1.0);
+        matrix.zeros = Zeros::Points(vec![1; m]);
+        matrix.codes.fill(largest);
+        let mut a = vec![-128i8; 4 * k];
+        a[k..2 * k].fill(127);
+        (2 * k..4 * k).for_each(|i| a[i] = if (i / 2) % 2 == i / (3 * k) { -128 } else { 127 });
+        for kernel in kernels(&matrix).into_iter().filter(|kernel| kernel.method() == Method::Dot) {
+            let x = PreparedActivations::from_integers(&a, None, 4, k, &config(kernel, k, k)).unwrap();
+            let mut out = vec![0.0; 4 * m];
+            LowBitMatrix::from_quantized(&matrix, Backend::Kernel(kernel)).unwrap().matmul_into(&x, &mut out);
+            for (t, out) in out.chunks_exact(m).enumerate() {
+                let sum: i32 = a[t * k..][..k].iter().map(|&a| i32::from(a)).sum();
+                let expected = (sum * (i32::from(largest) - 1)) as f32;
+                assert!(out.iter().all(|&y| y == expected), "{bits} bits, token {t}, {}: {out:?}", kernel.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn act_order_on_every_kernel() {
     let mut rng = SplitMix64::new(13);
