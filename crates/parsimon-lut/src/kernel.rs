@@ -6,6 +6,7 @@
 //! |---|---|---|---|---|---|---|
 //! | [`Method::Lut`] | `scalar` | 32 | indexed load | i32 | 1-4 | 1 |
 //! | | `avx2` | 32 | `vpshufb` of one table | i16 by `vpmaddubsw`, flushed every 64 columns | 1-4 | 1, 2, 4 |
+//! | | `avx512` | 64 | `vpshufb` of one table | as `avx2` | 1-4 | 1, 2, 4 |
 //! | | `avx512vbmi` | 64 | `vpermb` over four tables | i32 by `vpdpbusd` | 1-4 | 1, 2, 4, 8 |
 //! | [`Method::Dot`] | `scalar` | 32 | multiply | i32 | 1, 2, 4, 8 | 1 |
 //! | | `avx2` | 32 | `vpmaddubsw`; 8 bits: `vpmaddwd` | i16, widened by `vpmaddwd` before they can overflow; 8 bits: i32 | 1, 2, 4, 8 | 1, 2, 4 |
@@ -20,7 +21,7 @@
 //! Rows are padded to the tile with scale 0, columns with code 0 (their activations are 0). A tile is one contiguous stream, read once from
 //! start to end; docs/design/lut-layout.md has the bytes. With `nib(row, k, p) = sum_t bit_p(q[row, k + t]) << t`:
 //!
-//! - *paired* (`Lut`, `scalar` and `avx2`; columns to 32): for every 8 columns `k0`, for every plane `p`, 32 bytes: byte `r` =
+//! - *paired* (`Lut`, `scalar`, `avx2` and `avx512`; columns to 32): for every 8 columns `k0`, for every plane `p`, 32 (`avx512`: 64) bytes: byte `r` =
 //!   `nib(m0 + r, k0, p) | nib(m0 + r, k0 + 4, p) << 4`.
 //! - *quad* (`Lut`, `avx512vbmi`, PAPER(tmac §3.4), own form; columns to 32): for every 32 columns `k0`, plane `p` and 16 rows `rb`, 64 bytes:
 //!   byte `4 r + s` = `nib(m0 + 16 rb + r, k0 + 4 s, p) | nib(m0 + 16 rb + r, k0 + 16 + 4 s, p) << 4`. Four neighbouring bytes are one row
@@ -84,9 +85,10 @@ pub(crate) const TILE_M_MAX: usize = 256;
 
 impl Kernel {
     /// Every kernel there is, the plainest of a method first.
-    pub(crate) const ALL: [Kernel; 8] = [
+    pub(crate) const ALL: [Kernel; 9] = [
         Kernel { method: Method::Lut, body: Level::Scalar },
         Kernel { method: Method::Lut, body: Level::Avx2 },
+        Kernel { method: Method::Lut, body: Level::Avx512 },
         Kernel { method: Method::Lut, body: Level::Avx512Vbmi },
         Kernel { method: Method::Dot, body: Level::Scalar },
         Kernel { method: Method::Dot, body: Level::Avx2 },
@@ -121,7 +123,7 @@ impl Kernel {
     /// Rows of a tile.
     pub fn tile_m(self) -> usize {
         match (self.method, self.body) {
-            (Method::Lut, Level::Avx512Vbmi) => 64,
+            (Method::Lut, Level::Avx512 | Level::Avx512Vbmi) => 64,
             (Method::Lut | Method::Dot, _) => 32,
             (Method::Elut, _) => TILE_M_MAX,
         }
@@ -140,6 +142,8 @@ impl Kernel {
     /// Where the scale of row `r` stands in its tile.
     pub(crate) fn row_place(self, r: usize) -> usize {
         match (self.method, self.body) {
+            #[cfg(target_arch = "x86_64")]
+            (Method::Lut, Level::Avx512) => lut::avx512bw_row_place(r),
             #[cfg(target_arch = "x86_64")]
             (Method::Elut, Level::Avx512Vbmi) => elut::vbmi_row_place(r),
             _ => r,

@@ -2,10 +2,14 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512bw;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod vbmi;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512bw::row_place as avx512bw_row_place;
 use parsimon_simd::Level;
 
 use super::{Geometry, Tile, Tokens};
@@ -14,6 +18,8 @@ pub(super) fn run(body: Level, geometry: &Geometry, tile: &Tile<'_>, tokens: &To
     match body {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vbmi => vbmi::run(geometry, tile, tokens, out),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512bw::run(geometry, tile, tokens, out),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2::run(geometry, tile, tokens, out),
         _ => scalar::run(geometry, tile, tokens, out),

@@ -27,6 +27,9 @@ type Line = [[u8; 32]; BLOCKS];
 /// The activations of 32 columns.
 type Quads = [[u8; 4]; K_STEP / 4];
 
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+
 /// How far ahead of the loads the stream is prefetched, in bytes.
 const PREFETCH: usize = 4096;
 
@@ -88,7 +91,9 @@ fn body<const B: usize, const T: usize, const RB: usize, const HALVES: bool>(
                     (true, false) => B / 2..B,
                 };
                 let first = k0 / K_STEP;
-                prefetch(tile.stream, first * size_of::<[Line; B]>() + PREFETCH);
+                for line in (0..size_of::<[Line; B]>()).step_by(CACHE_LINE) {
+                    prefetch(tile.stream, first * size_of::<[Line; B]>() + line + PREFETCH);
+                }
                 let mut integers =
                     sum_chunk::<B, T, RB>(&chunks[first], at(&activations, first), lines.clone(), part * RB);
                 for chunk in first + 1..next.div_ceil(K_STEP) {

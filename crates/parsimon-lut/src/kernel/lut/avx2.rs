@@ -28,6 +28,9 @@ const STEP_MAX: usize = 64;
 /// The indices of a step: two a byte of the planes.
 type Indices<const B: usize> = [[[[u8; ROWS]; 2]; B]; STEP_MAX / PAIR];
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// How far ahead of the loads the stream is prefetched, in bytes.
 const PREFETCH: usize = 4096;
 
@@ -71,7 +74,9 @@ fn body<const B: usize, const T: usize>(geometry: &Geometry, tile: &Tile<'_>, ac
         while k0 < end {
             let next = end.min(k0 + step);
             let pairs = k0 / PAIR..next / PAIR;
-            prefetch(tile.stream, pairs.start * B * ROWS + PREFETCH);
+            for line in (pairs.start * B * ROWS..pairs.end * B * ROWS).step_by(LINE) {
+                prefetch(tile.stream, line + PREFETCH);
+            }
             if T > 1 {
                 unpack(&planes[pairs.clone()], &mut indices);
             }
