@@ -5,6 +5,7 @@ use parsimon_core::quant::{GroupQuantized, Zeros};
 
 use crate::Kernel;
 use crate::storage::Values;
+use crate::symmetrize::offset;
 
 /// The largest `f16` exponent a scale gets: 2^15, the one below infinity.
 const EXPONENT_MAX: i32 = 15;
@@ -46,18 +47,14 @@ impl Groups {
             scales[place(i)] = f16::from_f64(f64::from(scale) * to_unit).to_bits();
         }
         // w = (q - (2^b - 1) / 2) s - c: see the crate documentation.
-        let middle = (1i32 << matrix.bits) - 1;
+        let offset_of = |point: u16| offset(point, matrix.bits);
         let constants = match &matrix.zeros {
-            Zeros::Points(points) => {
-                pack_offsets(points.iter().map(|&point| 2 * i32::from(point) - middle), len, place).unwrap_or_else(
-                    || {
-                        let constant = |i: usize| {
-                            0.5 * f64::from(2 * i32::from(points[i]) - middle) * rounded(matrix.scales[i], to_unit)
-                        };
-                        PackedConstants::Real(place_all(points.len(), len, place, |i| constant(i) as f32).into())
-                    },
-                )
-            }
+            Zeros::Points(points) => pack_offsets(points.iter().map(|&point| offset_of(point)), len, place)
+                .unwrap_or_else(|| {
+                    let constant =
+                        |i: usize| 0.5 * f64::from(offset_of(points[i])) * rounded(matrix.scales[i], to_unit);
+                    PackedConstants::Real(place_all(points.len(), len, place, |i| constant(i) as f32).into())
+                }),
             Zeros::Real(reals) => {
                 let constant = |i: usize| (0.5 * f64::from(matrix.scales[i]) + f64::from(reals[i])) * to_unit;
                 let constants = place_all(reals.len(), len, place, |i| constant(i) as f32);

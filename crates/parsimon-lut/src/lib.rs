@@ -28,6 +28,9 @@
 //! - [`PreparedActivations`]: the lookup tables of `n` activation vectors. Matrices that read the same activations share it.
 //! - [`DenseMatrix`]: `f32` weights behind the same shape of call, the baseline of every comparison and the runtime of layers that
 //!   stay in floats.
+//! - [`Plan`] and [`Footprint`]: the kernel that a matrix gets and the bytes it takes, without the matrix; [`roofline`] turns them into a
+//!   bound on the time.
+//! - [`symmetrize`]: half tables and folded weights, the form that hardware reads.
 //! - [`mod@reference`]: the same mathematics in `f64`, written to be obviously right.
 //!
 //! # When to use it
@@ -68,16 +71,17 @@
 //! # The papers
 //!
 //! *T-MAC: CPU Renaissance via Table Lookup for Low-Bit LLM Deployment on Edge* (arXiv 2407.00088) and the software side of *LUT
-//! Tensor Core* (arXiv 2408.06003). Implemented: bit-serial tables with mirror consolidation and table quantization, GEMV and a
-//! token loop over it for prefill, ternary weights as two planes. Not yet: element-wise ternary lookup at 1.6 bits, tiled GEMM, fast
-//! aggregation, NEON bodies. Deviation: codes are laid out for one byte permute over four tables (see
-//! [`kernel`]) instead of upstream's per-shape tiles, so that one layout serves any shape.
+//! Tensor Core* (arXiv 2408.06003). Implemented: bit-serial tables with mirror consolidation and table quantization; element-wise lookup of
+//! five ternary weights a byte; integer dot products for 4 to 8 bits and lossless ternary models; several tokens at once for prefill; preparation fused with the operator before it ([`PreparedActivations::prepare_with`]); table symmetrization with folded weights
+//! ([`symmetrize`]). Not yet: fast 8-bit aggregation, NEON bodies. Deviation: codes are
+//! laid out for one byte permute over four tables (see [`kernel`]) instead of upstream's per-shape tiles, so that one layout serves any shape.
 #![deny(unsafe_code)]
 
 mod activations;
 mod cache;
 mod dense;
 mod error;
+mod footprint;
 mod groups;
 mod int8;
 pub mod kernel;
@@ -87,12 +91,14 @@ mod plan;
 pub mod reference;
 pub mod roofline;
 mod storage;
+pub mod symmetrize;
 mod table;
 mod trit;
 
 pub use activations::{ActConfig, ActQuant, PreparedActivations};
 pub use dense::DenseMatrix;
 pub use error::{ActivationError, CacheError, PackError};
+pub use footprint::{Footprint, StoredZeros};
 pub use kernel::{Kernel, Method};
 pub use matrix::LowBitMatrix;
 pub use plan::{Backend, Plan, Traits};

@@ -21,14 +21,24 @@ pub struct Work {
 impl Work {
     /// The work of `matrix` times `n` tokens, padding not counted.
     pub fn new(matrix: &LowBitMatrix, n: usize) -> Work {
-        let (m, k) = matrix.shape();
-        let weights = (m * k * n) as u64;
-        let operations = match matrix.kernel().method() {
-            Method::Lut => weights * u64::from(matrix.bits()) / 4,
+        Work::of_shape(matrix.kernel().method(), matrix.bits(), matrix.shape(), matrix.bytes(), n)
+    }
+
+    /// The work of a matrix of `shape` (outputs, inputs) and `bits` that takes `bytes`, without the matrix: see
+    /// [`Footprint`](crate::Footprint). Numbers beyond 64 bits stop there.
+    ///
+    /// ```text
+    /// operations = m k n b / 4 (Lut), m k n / 5 (Elut), m k n (Dot)          flops = 2 m k n
+    /// ```
+    pub fn of_shape(method: Method, bits: u8, (m, k): (usize, usize), bytes: usize, n: usize) -> Work {
+        let weights = (m as u128 * k as u128).saturating_mul(n as u128);
+        let operations = match method {
+            Method::Lut => weights.saturating_mul(u128::from(bits)) / 4,
             Method::Elut => weights / 5,
             Method::Dot => weights,
         };
-        Work { bytes: matrix.bytes() as u64, operations, flops: 2 * weights }
+        let fit = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+        Work { bytes: bytes as u64, operations: fit(operations), flops: fit(weights.saturating_mul(2)) }
     }
 }
 
@@ -37,3 +47,6 @@ impl Work {
 pub fn run_peak(method: Method, level: Level, n: usize) -> Option<u64> {
     kernel::peak::run(method, level, n)
 }
+
+#[cfg(test)]
+mod tests;
