@@ -1,6 +1,7 @@
 //! One transformer block: pre-norm attention with DiffQKV heads and augmented Q, then SwiGLU.
 
 use parsimon_attn::{Attention, KvCache};
+use parsimon_lut::PreparedActivations;
 use parsimon_simd::math::silu;
 use parsimon_simd::{Level, Vectorize, vectorize};
 
@@ -32,6 +33,9 @@ pub(crate) struct AugQ {
 
 impl Block {
     /// Adds the block's two residuals to `x [n, hidden]`; the new keys and values go to `cache`.
+    ///
+    /// Both norms and the activation function are fused with the preparation of what the low-bit layers after them read (PAPER(luttc §3.3));
+    /// `buffers` go from one to the next.
     pub(crate) fn forward(
         &self,
         config: &ModelConfig,
@@ -39,26 +43,37 @@ impl Block {
         angles: &RopeAngles,
         cache: &mut KvCache,
         x: &mut [f32],
-        n: usize,
+        buffers: &mut Vec<PreparedActivations>,
     ) -> Result<(), ModelError> {
-        let normed = rms_norm(x, &self.input_norm, config.rms_norm_eps);
-        let mut inputs = Activations::new(&normed, n);
-        let mut q = self.q_proj.apply(&mut inputs)?;
-        let mut k = self.k_proj.apply(&mut inputs)?;
-        let v = self.v_proj.apply(&mut inputs)?;
+        let n = x.len() / config.hidden_size;
+        let mut inputs = normed(x, &self.input_norm, config.rms_norm_eps).reusing(buffers);
+        let [mut q, mut k, v] = self.qkv(&mut inputs)?;
+        inputs.finish(buffers);
         if let Some(aug_q) = &self.aug_q {
-            q = gated(&aug_q.gate_proj, &aug_q.up_proj, &aug_q.down_proj, &q, n)?;
+            q = aug_q.gated().apply(Activations::new(&q, n), buffers)?;
         }
         angles.rotate(&mut q, config.heads.n_q());
         angles.rotate(&mut k, config.heads.n_k());
         cache.append(&k, &v)?;
         let mut heads = vec![0.0; q.len()];
         attention.forward_into(&q, cache.view(), &mut heads, None)?;
-        add(x, &self.o_proj.apply(&mut Activations::new(&heads, n))?);
+        let mut inputs = Activations::new(&heads, n).reusing(buffers);
+        add(x, &self.o_proj.apply(&mut inputs)?);
+        inputs.finish(buffers);
 
-        let normed = rms_norm(x, &self.post_attention_norm, config.rms_norm_eps);
-        add(x, &gated(&self.gate_proj, &self.up_proj, &self.down_proj, &normed, n)?);
+        let inputs = normed(x, &self.post_attention_norm, config.rms_norm_eps);
+        let residual = self.gated().apply(inputs, buffers)?;
+        add(x, &residual);
         Ok(())
+    }
+
+    /// Queries, keys and values.
+    pub(crate) fn qkv(&self, inputs: &mut Activations<'_>) -> Result<[Vec<f32>; 3], ModelError> {
+        Ok([self.q_proj.apply(inputs)?, self.k_proj.apply(inputs)?, self.v_proj.apply(inputs)?])
+    }
+
+    pub(crate) fn gated(&self) -> Gated<'_> {
+        Gated { gate: &self.gate_proj, up: &self.up_proj, down: &self.down_proj }
     }
 
     /// Every linear layer.
@@ -69,19 +84,51 @@ impl Block {
     }
 }
 
-/// `down (silu(gate x) * (up x))`.
-fn gated(gate: &Linear, up: &Linear, down: &Linear, x: &[f32], n: usize) -> Result<Vec<f32>, ModelError> {
-    let mut inputs = Activations::new(x, n);
-    let mut inner = gate.apply(&mut inputs)?;
-    let up = up.apply(&mut inputs)?;
-    vectorize(Level::best(), SwiGlu { gate: &mut inner, up: &up });
-    down.apply(&mut Activations::new(&inner, n))
+impl AugQ {
+    pub(crate) fn gated(&self) -> Gated<'_> {
+        Gated { gate: &self.gate_proj, up: &self.up_proj, down: &self.down_proj }
+    }
 }
 
-/// `gate = silu(gate) * up`.
-struct SwiGlu<'a> {
-    gate: &'a mut [f32],
-    up: &'a [f32],
+/// `down (silu(gate x) * (up x))`.
+pub(crate) struct Gated<'a> {
+    gate: &'a Linear,
+    up: &'a Linear,
+    pub(crate) down: &'a Linear,
+}
+
+impl Gated<'_> {
+    fn apply(&self, inputs: Activations<'_>, buffers: &mut Vec<PreparedActivations>) -> Result<Vec<f32>, ModelError> {
+        let mut inputs = inputs.reusing(buffers);
+        let [gate, up] = self.both(&mut inputs)?;
+        let n = inputs.n();
+        inputs.finish(buffers);
+        let mut inner = swiglu(&gate, &up, n).reusing(buffers);
+        let out = self.down.apply(&mut inner)?;
+        inner.finish(buffers);
+        Ok(out)
+    }
+
+    /// `gate x` and `up x`.
+    pub(crate) fn both(&self, inputs: &mut Activations<'_>) -> Result<[Vec<f32>; 2], ModelError> {
+        Ok([self.gate.apply(inputs)?, self.up.apply(inputs)?])
+    }
+}
+
+/// `silu(gate) * up` of `n` tokens.
+fn swiglu<'a>(gate: &'a [f32], up: &'a [f32], n: usize) -> Activations<'a> {
+    let k = gate.len() / n;
+    Activations::from_rows(n, k, move |token, out| {
+        let (gate, up) = (&gate[token * k..][..k], &up[token * k..][..k]);
+        vectorize(Level::best(), SwiGlu { gate, up, out });
+    })
+}
+
+/// `out = silu(gate) * up`.
+pub(crate) struct SwiGlu<'a> {
+    pub(crate) gate: &'a [f32],
+    pub(crate) up: &'a [f32],
+    pub(crate) out: &'a mut [f32],
 }
 
 impl Vectorize for SwiGlu<'_> {
@@ -89,24 +136,36 @@ impl Vectorize for SwiGlu<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for (gate, &up) in self.gate.iter_mut().zip(self.up) {
-            *gate = silu::<FMA>(*gate) * up;
+        for ((out, &gate), &up) in self.out.iter_mut().zip(self.gate).zip(self.up) {
+            *out = silu::<FMA>(gate) * up;
         }
     }
 }
 
+/// The rows of [`rms_norm`].
+pub(crate) fn normed<'a>(x: &'a [f32], weight: &'a [f32], eps: f32) -> Activations<'a> {
+    let k = weight.len();
+    Activations::from_rows(x.len() / k, k, move |token, out| rms_norm_row(&x[token * k..][..k], weight, eps, out))
+}
+
 /// `x / sqrt(mean(x^2) + eps) * weight` for every row of `x [n, hidden]`.
 pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
-    let mut out = Vec::with_capacity(x.len());
-    for row in x.chunks_exact(weight.len()) {
-        let mean = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / row.len() as f64;
-        let factor = (1.0 / (mean + f64::from(eps)).sqrt()) as f32;
-        out.extend(row.iter().zip(weight).map(|(x, w)| x * factor * w));
+    let mut out = vec![0.0; x.len()];
+    for (row, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
+        rms_norm_row(row, weight, eps, out);
     }
     out
 }
 
-fn add(x: &mut [f32], residual: &[f32]) {
+fn rms_norm_row(row: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / row.len() as f64;
+    let factor = (1.0 / (mean + f64::from(eps)).sqrt()) as f32;
+    for ((out, x), w) in out.iter_mut().zip(row).zip(weight) {
+        *out = x * factor * w;
+    }
+}
+
+pub(crate) fn add(x: &mut [f32], residual: &[f32]) {
     for (x, r) in x.iter_mut().zip(residual) {
         *x += r;
     }

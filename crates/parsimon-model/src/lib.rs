@@ -41,11 +41,13 @@
 //! # Performance
 //!
 //! Decoding reads every weight once a token, so it is bound by bytes; the same activations are turned into tables once for query, key and value,
-//! and once for gate and up. `cargo xtask bench model` measures tokens per second beside `f32`.
+//! and once for gate and up, in the same pass as the norm or the activation function before them ([`Activations`]).
+//! `cargo xtask bench model` measures tokens per second beside `f32`.
 //!
 //! # The papers
 //!
 //! *Sigma* (arXiv 2501.13629): DiffQKV heads and augmented Q are implemented, K compression and selective value loading are not.
+//! *LUT Tensor Core* (arXiv 2408.06003): tables are built once for all layers that read them, fused with the operator before.
 #![forbid(unsafe_code)]
 
 mod bind;

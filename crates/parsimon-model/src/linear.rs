@@ -1,6 +1,9 @@
 //! A linear layer over dense or low-bit weights, and the activations that several layers share.
 
+use std::fmt;
+
 use parsimon_lut::{ActConfig, DenseMatrix, LowBitMatrix, PreparedActivations};
+use rayon::prelude::*;
 
 use crate::ModelError;
 
@@ -36,22 +39,64 @@ impl Linear {
     ///
     /// [`ModelError::Activation`] when a low-bit layer meets activations that are not finite.
     pub fn apply(&self, x: &mut Activations<'_>) -> Result<Vec<f32>, ModelError> {
-        let mut out = vec![0.0; x.n * self.shape().0];
+        let n = x.n;
+        let mut out = vec![0.0; n * self.shape().0];
         match self {
-            Linear::Dense(matrix) => matrix.matmul_into(x.values, x.n, &mut out),
+            Linear::Dense(matrix) => matrix.matmul_into(x.values(), n, &mut out),
             Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_matrix(matrix))?, &mut out),
         }
         Ok(out)
     }
 }
 
-/// Activations `[n, k]` with their lookup tables, built at the first low-bit layer that asks and shared with the next ones.
+/// The fewest values that one thread makes when tokens run in parallel.
+const PARALLEL_MIN: usize = 1 << 14;
+
+/// Computes the row of a token.
+type Row<'a> = Box<dyn Fn(usize, &mut [f32]) + Sync + 'a>;
+
+/// Activations `[n, k]` that several layers read: stored, or made a row at a time where they are read.
+///
+/// What a low-bit layer reads is prepared when the first one asks and shared with every layer that wants the same, so query, key and value
+/// projections prepare once, and gate and up. Rows go straight into the preparation, `[n, k]` is not stored (PAPER(luttc §3.3)); a dense layer
+/// needs all of them and stores them once. All ways give the same bits.
+///
+/// ```
+/// use parsimon_lut::DenseMatrix;
+/// use parsimon_model::{Activations, Linear};
+///
+/// let double = |token: usize, row: &mut [f32]| row.fill(2.0 * token as f32);
+/// let layer = Linear::Dense(DenseMatrix::new(vec![1.0; 3 * 4], 3, 4));
+/// let y = layer.apply(&mut Activations::from_rows(2, 4, double))?;
+/// assert_eq!(y, [0.0, 0.0, 0.0, 8.0, 8.0, 8.0]);
+/// # Ok::<(), parsimon_model::ModelError>(())
+/// ```
 #[derive(Debug)]
 pub struct Activations<'a> {
-    values: &'a [f32],
+    source: Source<'a>,
     n: usize,
     k: usize,
-    prepared: Option<PreparedActivations>,
+    /// The first `used` hold these activations, each in another way; the rest are buffers.
+    prepared: Vec<PreparedActivations>,
+    used: usize,
+}
+
+enum Source<'a> {
+    Stored(&'a [f32]),
+    /// `values` are there from the first dense layer on.
+    Rows {
+        row: Row<'a>,
+        values: Option<Vec<f32>>,
+    },
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Stored(values) => f.debug_tuple("Stored").field(values).finish(),
+            Source::Rows { values, .. } => f.debug_struct("Rows").field("values", values).finish_non_exhaustive(),
+        }
+    }
 }
 
 impl<'a> Activations<'a> {
@@ -62,15 +107,88 @@ impl<'a> Activations<'a> {
     /// When `values` is not `n` equal rows.
     pub fn new(values: &'a [f32], n: usize) -> Self {
         assert!(n > 0 && values.len().is_multiple_of(n), "the activations must be [n, k]");
-        Activations { values, n, k: values.len() / n, prepared: None }
+        Self::with_source(Source::Stored(values), n, values.len() / n)
+    }
+
+    /// Activations that `row(token, out)` computes, `k` for each of `n` tokens: the operator before the layers, fused with them.
+    ///
+    /// It may run more than once for a token, on any thread, and must give the same each time.
+    ///
+    /// # Panics
+    ///
+    /// When `n` or `k` is 0.
+    pub fn from_rows(n: usize, k: usize, row: impl Fn(usize, &mut [f32]) + Sync + 'a) -> Self {
+        assert!(n > 0 && k > 0, "the activations must be [n, k]");
+        Self::with_source(Source::Rows { row: Box::new(row), values: None }, n, k)
+    }
+
+    fn with_source(source: Source<'a>, n: usize, k: usize) -> Self {
+        Activations { source, n, k, prepared: Vec::new(), used: 0 }
+    }
+
+    /// Takes the buffers of activations that are done with: nothing is allocated where shapes repeat.
+    pub(crate) fn reusing(mut self, buffers: &mut Vec<PreparedActivations>) -> Self {
+        self.prepared = std::mem::take(buffers);
+        self.used = 0;
+        self
+    }
+
+    /// Leaves the buffers to the next.
+    pub(crate) fn finish(self, buffers: &mut Vec<PreparedActivations>) {
+        *buffers = self.prepared;
+    }
+
+    /// Tokens.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// How many times they were prepared for low-bit layers: once for all layers of one configuration.
+    pub fn preparations(&self) -> usize {
+        self.used
+    }
+
+    /// `[n, k]`.
+    fn values(&mut self) -> &[f32] {
+        match &mut self.source {
+            Source::Stored(values) => values,
+            Source::Rows { row, values } => values.get_or_insert_with(|| store(row, self.n, self.k)),
+        }
     }
 
     fn prepared(&mut self, config: &ActConfig) -> Result<&PreparedActivations, ModelError> {
-        let usable = self.prepared.take().filter(|prepared| prepared.config() == config);
-        let prepared = match usable {
-            Some(prepared) => prepared,
-            None => PreparedActivations::try_new(self.values, self.n, self.k, config)?,
+        let (n, k) = (self.n, self.k);
+        let at = match self.prepared[..self.used].iter().position(|prepared| prepared.config() == config) {
+            Some(at) => at,
+            None => {
+                if self.used == self.prepared.len() {
+                    self.prepared.push(PreparedActivations::empty());
+                }
+                let next = &mut self.prepared[self.used];
+                match &self.source {
+                    Source::Stored(values) => next.prepare(values, n, k, config)?,
+                    Source::Rows { values: Some(values), .. } => next.prepare(values, n, k, config)?,
+                    Source::Rows { row, values: None } => next.prepare_with(n, k, config, row)?,
+                }
+                self.used += 1;
+                self.used - 1
+            }
         };
-        Ok(self.prepared.insert(prepared))
+        Ok(&self.prepared[at])
     }
 }
+
+/// All rows, tokens in parallel.
+fn store(row: &Row<'_>, n: usize, k: usize) -> Vec<f32> {
+    let mut values = vec![0.0; n * k];
+    if n == 1 {
+        row(0, &mut values);
+    } else {
+        let rows = values.par_chunks_exact_mut(k).with_min_len(PARALLEL_MIN.div_ceil(k));
+        rows.enumerate().for_each(|(token, out)| row(token, out));
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests;

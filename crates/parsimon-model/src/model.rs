@@ -115,8 +115,9 @@ impl Model {
         }
         let mut x: Vec<f32> = tokens.iter().flat_map(|&token| self.embed.row(token as usize)).copied().collect();
         let angles = self.rope.angles(start, n);
+        let mut buffers = Vec::new();
         for (block, cache) in self.blocks.iter().zip(&mut state.layers) {
-            block.forward(&self.config, &self.attention, &angles, cache, &mut x, n)?;
+            block.forward(&self.config, &self.attention, &angles, cache, &mut x, &mut buffers)?;
         }
         Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
     }
@@ -131,3 +132,6 @@ impl Model {
         self.lm_head.as_ref().unwrap_or(&self.embed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+use parsimon_attn::{AttnConfig, HeadMap, Mask};
+use parsimon_core::SplitMix64;
+use parsimon_core::quant::rtn::{Levels, quantize};
+use parsimon_lut::{Backend, LowBitMatrix};
+use parsimon_simd::{Level, vectorize};
+
+use super::*;
+use crate::Activations;
+use crate::block::{AugQ, Gated, SwiGlu, add, normed};
+use crate::rope::RopeAngles;
+
+/// How the projections are held, by their turn: `None` is dense.
+type Forms<'a> = &'a [Option<Levels>];
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        hidden_size: 128,
+        intermediate_size: 320,
+        num_layers: 2,
+        heads: HeadMap::try_new(4, 2, 4).unwrap(),
+        aug_q_size: 96,
+        ..ModelConfig::sigma_tiny(60)
+    }
+}
+
+fn random(len: usize, scale: f64, rng: &mut SplitMix64) -> Vec<f32> {
+    (0..len).map(|_| (rng.next_normal() * scale) as f32).collect()
+}
+
+fn random_linear(form: Option<Levels>, m: usize, k: usize, level: Level, rng: &mut SplitMix64) -> Linear {
+    let w = random(m * k, (k as f64).powf(-0.5), rng);
+    match form {
+        None => Linear::Dense(DenseMatrix::new(w, m, k)),
+        Some(levels) => {
+            let quantized = quantize(&w, m, k, levels, 64).unwrap();
+            Linear::LowBit(LowBitMatrix::from_quantized(&quantized, Backend::Exact(level)).unwrap())
+        }
+    }
+}
+
+fn random_block(config: &ModelConfig, forms: Forms<'_>, level: Level, rng: &mut SplitMix64) -> Block {
+    let mut linears = config
+        .block_projections(0)
+        .into_iter()
+        .zip(forms.iter().cycle())
+        .map(|((name, m, k), &form)| (name, random_linear(form, m, k, level, rng)));
+    let mut next = |suffix: &str| {
+        let (name, linear) = linears.next().unwrap();
+        assert!(name.ends_with(suffix), "{name} is not {suffix}");
+        linear
+    };
+    let q_proj = next("q_proj");
+    let aug_q = AugQ { gate_proj: next("q_gate_proj"), up_proj: next("q_up_proj"), down_proj: next("q_down_proj") };
+    let (k_proj, v_proj, o_proj) = (next("k_proj"), next("v_proj"), next("o_proj"));
+    let (gate_proj, up_proj, down_proj) = (next("gate_proj"), next("up_proj"), next("down_proj"));
+    let norm = || (0..config.hidden_size).map(|i| 0.5 + i as f32 / 100.0).collect();
+    Block {
+        input_norm: norm(),
+        q_proj,
+        aug_q: Some(aug_q),
+        k_proj,
+        v_proj,
+        o_proj,
+        post_attention_norm: norm(),
+        gate_proj,
+        up_proj,
+        down_proj,
+    }
+}
+
+fn random_model(forms: Forms<'_>, level: Level) -> Model {
+    let config = config();
+    let mut rng = SplitMix64::new(77);
+    let table = random(config.vocab_size * config.hidden_size, 1.0, &mut rng);
+    let d = config.head_dim;
+    let attn = AttnConfig { heads: config.heads, d_qk: d, d_v: d, scale: None, mask: Mask::Causal };
+    Model {
+        embed: DenseMatrix::new(table, config.vocab_size, config.hidden_size),
+        blocks: (0..config.num_layers).map(|_| random_block(&config, forms, level, &mut rng)).collect(),
+        norm: vec![1.0; config.hidden_size],
+        lm_head: None,
+        attention: Attention::prepare(&attn).unwrap(),
+        rope: RopeFrequencies::new(&config),
+        config,
+    }
+}
+
+/// `down (silu(gate x) * (up x))` with every step stored.
+fn unfused_gated(gated: &Gated<'_>, x: &[f32], n: usize) -> Vec<f32> {
+    let [gate, up] = gated.both(&mut Activations::new(x, n)).unwrap();
+    let mut inner = vec![0.0; gate.len()];
+    vectorize(Level::best(), SwiGlu { gate: &gate, up: &up, out: &mut inner });
+    gated.down.apply(&mut Activations::new(&inner, n)).unwrap()
+}
+
+/// [`Block::forward`] with every step stored.
+fn unfused_block(block: &Block, model: &Model, angles: &RopeAngles, cache: &mut KvCache, x: &mut [f32], n: usize) {
+    let config = &model.config;
+    let stored = rms_norm(x, &block.input_norm, config.rms_norm_eps);
+    let [mut q, mut k, v] = block.qkv(&mut Activations::new(&stored, n)).unwrap();
+    if let Some(aug_q) = &block.aug_q {
+        q = unfused_gated(&aug_q.gated(), &q, n);
+    }
+    angles.rotate(&mut q, config.heads.n_q());
+    angles.rotate(&mut k, config.heads.n_k());
+    cache.append(&k, &v).unwrap();
+    let mut heads = vec![0.0; q.len()];
+    model.attention.forward_into(&q, cache.view(), &mut heads, None).unwrap();
+    add(x, &block.o_proj.apply(&mut Activations::new(&heads, n)).unwrap());
+    let stored = rms_norm(x, &block.post_attention_norm, config.rms_norm_eps);
+    add(x, &unfused_gated(&block.gated(), &stored, n));
+}
+
+fn unfused_logits(model: &Model, tokens: &[u32], state: &mut KvState) -> Vec<f32> {
+    let (n, start) = (tokens.len(), state.len());
+    let mut x: Vec<f32> = tokens.iter().flat_map(|&token| model.embed.row(token as usize)).copied().collect();
+    let angles = model.rope.angles(start, n);
+    for (block, cache) in model.blocks.iter().zip(&mut state.layers) {
+        unfused_block(block, model, &angles, cache, &mut x, n);
+    }
+    model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n)
+}
+
+const TWO: Option<Levels> = Some(Levels::Bits(2));
+const FOUR: Option<Levels> = Some(Levels::Bits(4));
+const TERNARY: Option<Levels> = Some(Levels::Ternary);
+
+/// The same bits, for a prompt and for single tokens after it.
+#[test]
+fn fused_logits_are_the_unfused_ones() {
+    let forms: [Forms<'_>; 6] =
+        [&[TWO], &[FOUR], &[TERNARY], &[None], &[TWO, FOUR, TERNARY], &[TWO, None, FOUR, None, None, TERNARY, TWO]];
+    for level in Level::available() {
+        for forms in forms {
+            let model = random_model(forms, level);
+            let (mut fused, mut unfused) = (model.new_state(), model.new_state());
+            for tokens in [&[3, 1, 4, 1, 5, 9, 2][..], &[6], &[5], &[3, 5]] {
+                let expected = unfused_logits(&model, tokens, &mut unfused);
+                assert!(expected.iter().all(|logit| logit.is_finite()));
+                assert_eq!(model.logits(tokens, &mut fused).unwrap(), expected, "{forms:?} on {level}");
+            }
+        }
+    }
+}
+
+/// Query, key and value projections of one configuration prepare their activations once, gate and up as well; each other one adds one.
+#[test]
+fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
+    let x = random(3 * 128, 1.0, &mut SplitMix64::new(3));
+    let check = |forms: Forms<'_>, qkv: usize, gate_up: usize| {
+        let model = random_model(forms, Level::best());
+        let block = &model.blocks[0];
+        let mut inputs = normed(&x, &block.input_norm, model.config.rms_norm_eps);
+        block.qkv(&mut inputs).unwrap();
+        assert_eq!(inputs.preparations(), qkv, "QKV of {forms:?}");
+        let mut inputs = normed(&x, &block.post_attention_norm, model.config.rms_norm_eps);
+        block.gated().both(&mut inputs).unwrap();
+        assert_eq!(inputs.preparations(), gate_up, "gate and up of {forms:?}");
+    };
+    check(&[TWO], 1, 1);
+    check(&[TERNARY], 1, 1);
+    check(&[None], 0, 0);
+    // Three bits are looked up at every level, eight never are; q, k, v take the turns 0, 4, 5, gate and up 7 and 8.
+    let (table, bytes) = (Some(Levels::Bits(3)), Some(Levels::Bits(8)));
+    check(&[table, table, table, table, bytes, table, table, bytes, table, table], 2, 2);
+    check(&[table, None, None, None, bytes, bytes, None, None, table, None], 2, 1);
+}
