@@ -1,4 +1,6 @@
-//! `parsimon isa`: which instruction set was picked, and why.
+//! `parsimon isa`: which instruction set was picked, and which kernels a matrix gets.
+
+mod plan;
 
 use clap::Args;
 use parsimon::simd::Selection;
@@ -6,10 +8,19 @@ use serde::Serialize;
 
 use crate::context::Context;
 
-/// Show which instruction set the kernels use on this machine, and why.
+/// Show which instruction set the kernels use on this machine, and why; with `--plan`, which kernel a matrix gets and what it costs.
 #[derive(Args)]
-#[command(after_help = "Example: PARSIMON_ISA=avx2 parsimon isa")]
-pub(crate) struct Isa {}
+#[command(
+    after_help = "Example: PARSIMON_ISA=avx2 parsimon isa\nExample: parsimon isa --plan 11008 4096 1 ternary --group 64"
+)]
+pub(crate) struct Isa {
+    /// The kernels for weights [M, K] of BITS bits (1 to 8, or `ternary`) times N tokens, at this machine's level and every lower one.
+    #[arg(long, num_args = 4, value_names = ["M", "K", "N", "BITS"])]
+    plan: Option<Vec<String>>,
+    /// Columns that share a scale: 16, a multiple of 32, or at least K.
+    #[arg(long, value_name = "G", default_value_t = 128, requires = "plan")]
+    group: usize,
+}
 
 #[derive(Serialize)]
 struct Report {
@@ -17,6 +28,8 @@ struct Report {
     requested: Option<&'static str>,
     level: &'static str,
     reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<plan::PlanReport>,
 }
 
 impl Isa {
@@ -28,12 +41,17 @@ impl Isa {
             Some(level) if level == best => format!("PARSIMON_ISA={level} lowers it"),
             Some(level) => format!("PARSIMON_ISA={level} is not available here and is ignored: it only lowers"),
         };
+        let plan = self.plan.as_deref().map(|words| plan::PlanReport::new(words, self.group, *best)).transpose()?;
         let report = Report {
             detected: detected.name(),
             requested: requested.map(|level| level.name()),
             level: best.name(),
             reason,
+            plan,
         };
-        cx.report(&report, |r| format!("level {} (detected {}): {}", r.level, r.detected, r.reason))
+        cx.report(&report, |r| {
+            let level = format!("level {} (detected {}): {}", r.level, r.detected, r.reason);
+            r.plan.as_ref().map_or_else(|| level.clone(), |plan| format!("{level}\n{}", plan.render()))
+        })
     }
 }

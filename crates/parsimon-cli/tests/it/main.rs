@@ -1,6 +1,8 @@
 //! The command from outside: exit statuses, what stands on which stream, and damaged inputs.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
+mod plan;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
