@@ -34,7 +34,7 @@
 //! # Steps
 //!
 //! Integer sums run over *steps* that straddle neither a scale of the activations nor a weight group. A step's integer times the activation
-//! scale is added to the group's `f32` sum; at the end of a group, `y += s / 2 * sum + c * beta` (see [`Constants`]).
+//! scale is added to the group's `f32` sum; at the end of a group, `y += s / 2 * sum + c * beta` with the constant `c` of the zero point.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

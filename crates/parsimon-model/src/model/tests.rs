@@ -81,6 +81,7 @@ fn random_model(forms: Forms<'_>, level: Level) -> Model {
         lm_head: None,
         attention: Attention::prepare(&attn).unwrap(),
         rope: RopeFrequencies::new(&config),
+        pack_cache: None,
         config,
     }
 }
