@@ -1,4 +1,4 @@
-//! Low-bit matrix multiply by table lookup: weights of 1 to 4 bits times `f32` activations without dequantizing the weights.
+//! Low-bit matrix multiply by table lookup: weights of 1 to 8 bits times `f32` activations without dequantizing the weights.
 //!
 //! ```
 //! use parsimon_core::quant::rtn::{Levels, quantize};
@@ -25,7 +25,8 @@
 //! - [`LowBitMatrix`]: weights in the layout of one kernel, made from [`GroupQuantized`](parsimon_core::quant::GroupQuantized) codes.
 //!   The backend is chosen when the weights are packed, and stored with them. Packed weights can be kept in a file and mapped again
 //!   ([`LowBitMatrix::write_cache`], [`LowBitMatrix::from_cache`]).
-//! - [`PreparedActivations`]: the lookup tables of `n` activation vectors. Matrices that read the same activations share it.
+//! - [`PreparedActivations`]: `n` activation vectors in the form that a method reads ([`ActQuant`]): tables of four or five inputs, or 8-bit
+//!   integers. Matrices that read the same activations share it.
 //! - [`DenseMatrix`]: `f32` weights behind the same shape of call, the baseline of every comparison and the runtime of layers that
 //!   stay in floats.
 //! - [`Plan`] and [`Footprint`]: the kernel that a matrix gets and the bytes it takes, without the matrix; [`roofline`] turns them into a
@@ -35,8 +36,18 @@
 //!
 //! # When to use it
 //!
-//! When weights have at most 4 bits and run on a CPU, most of all at `n = 1`, where reading the weights is what takes time. Not
-//! for 8-bit weights, and not where a GPU is at hand.
+//! When weights are quantized and run on a CPU, most of all at `n = 1`, where reading the weights is what takes time: fewer bits are fewer
+//! bytes. Up to 3 bits are looked up, 4 to 8 bits are multiplied as integers. Not where a GPU is at hand.
+//!
+//! # Cookbook
+//!
+//! - *A matrix from a GGUF, GPTQ, AWQ or BitNet file*: parsimon-core's `quant::BlockMatrix::to_group_quantized`, `quant::gptq` and
+//!   `quant::packed` give [`GroupQuantized`](parsimon_core::quant::GroupQuantized), columns in act-order included; then
+//!   [`LowBitMatrix::from_quantized`].
+//! - *Lossless ternary products*, as BitNet computes them: pack with [`Backend::Method`]`(Method::Dot)`, quantize each token to 8 bits, and give
+//!   integers and scales to [`PreparedActivations::from_integers`]: the result is the exact integer times the scales.
+//! - *Normalization without storing it*: [`PreparedActivations::prepare_with`] computes rows straight into the preparation.
+//! - *Why is it slow*: [`LowBitMatrix::plan`] says which body runs and why, [`roofline::Work`] how much it has to do.
 //!
 //! # The method
 //!
@@ -49,8 +60,8 @@
 //! y_m    = sum_G s_{m,G} / 2 * ( sum_i 2^i sum_{j in G} T_j[idx_{m,i,j}]  +  o_{m,G} * beta_G )     beta_G = -sum_{k in G} a_k
 //! ```
 //!
-//! with `o = 2 zp - 2^b + 1` from the zero point (a real zero `z` gives `(s / 2 + z) beta` instead of `s / 2 o beta`). `beta` comes from the unquantized activations, so the constant term is exact.
-//! Time and bytes are proportional to `b`. PAPER(luttc §3.1): the mirror `T[i] = -T[15-i]` halves the work of the build ("table
+//! with `o = 2 zp - 2^b + 1` from the zero point (a real zero `z` gives `(s / 2 + z) beta` instead of `s / 2 o beta`). `beta` comes from the
+//! unquantized activations, so the constant term is exact. Time and bytes are proportional to `b`. PAPER(luttc §3.1): the mirror `T[i] = -T[15-i]` halves the work of the build ("table
 //! symmetrization").
 //!
 //! # Kernels and backends
@@ -60,7 +71,9 @@
 //! # Numerics
 //!
 //! Tables carry 8 bits with one scale per `ags` (64) activations: the error is about 4e-5 of the output's energy for Gaussian
-//! activations. Integer sums are exact; scales are `f16`, rounded when packed. Results do not depend on the number of threads:
+//! activations, and at most 1e-4 with eight of them 20 times as large. 8-bit integers with a scale for 32 activations have about the same,
+//! ternary tables (160 activations a scale) at most 1e-4 and 1.6e-4. Integer sums are exact; scales are `f16`, rounded when packed, relative to a power
+//! of two where they would overflow. Results do not depend on the number of threads:
 //! the reduction over `k` is never split. Levels differ only in the order of a few `f32` additions.
 //!
 //! # Performance
@@ -72,9 +85,9 @@
 //!
 //! *T-MAC: CPU Renaissance via Table Lookup for Low-Bit LLM Deployment on Edge* (arXiv 2407.00088) and the software side of *LUT
 //! Tensor Core* (arXiv 2408.06003). Implemented: bit-serial tables with mirror consolidation and table quantization; element-wise lookup of
-//! five ternary weights a byte; integer dot products for 4 to 8 bits and lossless ternary models; several tokens at once for prefill; preparation fused with the operator before it ([`PreparedActivations::prepare_with`]); table symmetrization with folded weights
-//! ([`symmetrize`]). Not yet: fast 8-bit aggregation, NEON bodies. Deviation: codes are
-//! laid out for one byte permute over four tables (see [`kernel`]) instead of upstream's per-shape tiles, so that one layout serves any shape.
+//! five ternary weights a byte; integer dot products for 4 to 8 bits and lossless ternary models; several tokens at once for prefill;
+//! preparation fused with the operator before it ([`PreparedActivations::prepare_with`]); table symmetrization with folded weights
+//! ([`symmetrize`]). Not yet: fast 8-bit aggregation, NEON bodies. Deviation: codes are laid out for one byte permute over four tables (see [`kernel`]) instead of upstream's per-shape tiles, so that one layout serves any shape.
 #![deny(unsafe_code)]
 
 mod activations;
