@@ -51,7 +51,7 @@ struct Rule {
 const ELUT_GROUP_MIN: usize = 64;
 
 /// The dispatch (PAPER(tmac §3.12), measured on our own kernels); docs/papers/tmac.md has the measurements.
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         bits: 2..=2,
         ternary: true,
@@ -65,6 +65,13 @@ const RULES: [Rule; 6] = [
         level: Level::Avx2,
         method: Method::Dot,
         reason: "4 bits: two dot products a byte cost less than four planes of lookups",
+    },
+    Rule {
+        bits: 1..=3,
+        ternary: false,
+        level: Level::Avx512Vbmi,
+        method: Method::Lut,
+        reason: "up to 3 bits: one permute looks up four tables, and the work is proportional to the bits",
     },
     Rule {
         bits: 2..=2,
@@ -106,10 +113,8 @@ impl Plan {
         let Traits { bits, ternary, group } = traits;
         let fits = |rule: &&Rule| {
             let level_fits = level.includes(rule.level);
-            // With byte permutes over four tables two bits are better looked up.
-            let superseded = rule.method == Method::Dot && bits == 2 && level.includes(Level::Avx512Vbmi);
             let ternary_fits = !rule.ternary || (ternary && group >= ELUT_GROUP_MIN);
-            rule.bits.contains(&bits) && level_fits && ternary_fits && !superseded
+            rule.bits.contains(&bits) && level_fits && ternary_fits
         };
         let rule =
             RULES.iter().find(fits).ok_or(PackError::UnsupportedBits { kernel: "any kernel".into(), bits, group })?;

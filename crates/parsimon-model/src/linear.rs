@@ -12,7 +12,7 @@ use crate::ModelError;
 pub enum Linear {
     /// `f32` weights.
     Dense(DenseMatrix),
-    /// Codes of 1 to 4 bits, multiplied by table lookup.
+    /// Codes of 1 to 8 bits, multiplied by table lookup or as integers, as the matrix's plan says.
     LowBit(LowBitMatrix),
 }
 
