@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aarch64;
 mod bench;
 mod ci;
 mod demo;

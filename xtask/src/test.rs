@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{process, workspace};
+use crate::{aarch64, process, workspace};
 
 /// Example: `cargo xtask test --isa-sweep`, or `cargo xtask test -- parsimon_lut` for the tests whose name holds that text.
 #[derive(clap::Args)]
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Runs the tests of the crates with kernels under every lower instruction set as well.
     #[arg(long)]
     isa_sweep: bool,
+    /// Only the tests of the crates with kernels, for AArch64 in an emulator; says what is missing where that is not possible.
+    #[arg(long, conflicts_with = "isa_sweep")]
+    aarch64: bool,
     /// Passed on to the test runner; doctests are left out then.
     #[arg(last = true)]
     args: Vec<String>,
@@ -32,6 +35,9 @@ const ISA_CRATES: &[&str] = &["parsimon-simd", "parsimon-lut", "parsimon-attn", 
 pub(crate) const ISA_VARIANTS: &[&str] = if cfg!(target_arch = "x86_64") { &["scalar", "avx2"] } else { &["scalar"] };
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.aarch64 {
+        return aarch64::run(ISA_CRATES);
+    }
     if args.args.is_empty() {
         doctests()?;
     }

@@ -8,20 +8,23 @@
 //! | | `avx2` | 32 | `vpshufb` of one table | i16 by `vpmaddubsw`, flushed every 64 columns | 1-4 | 1, 2, 4 |
 //! | | `avx512` | 64 | `vpshufb` of one table | as `avx2` | 1-4 | 1, 2, 4 |
 //! | | `avx512vbmi` | 64 | `vpermb` over four tables | i32 by `vpdpbusd` | 1-4 | 1, 2, 4, 8 |
+//! | | `neon` | 32 | `tbl` of one table | i16 a plane, flushed every 64 columns | 1-4 | 1, 2 |
 //! | [`Method::Dot`] | `scalar` | 32 | multiply | i32 | 1, 2, 4, 8 | 1 |
 //! | | `avx2` | 32 | `vpmaddubsw`; 8 bits: `vpmaddwd` | i16, widened by `vpmaddwd` before they can overflow; 8 bits: i32 | 1, 2, 4, 8 | 1, 2, 4 |
 //! | | `avx512vnni` | 32 | `vpdpbusd` | i32 | 1, 2, 4, 8 | 1, 2, 4, 8 |
+//! | | `neondot` | 32 | `sdot` | i32 | 1, 2, 4, 8 | 1, 2, 4 |
 //! | [`Method::Elut`] | `scalar` | 256 | indexed load | i32 | ternary | 1 |
 //! | | `avx512vbmi` | 256 | `vpermt2b` over 128 entries | u16, flushed with every table scale | ternary | 1, 2, 4 |
 //! | tables | `avx512` and above; else portable | | `f32` sums, rounded to bytes | | | |
-//! | NEON | not built: runs `scalar` | | | | | |
+//!
+//! The AArch64 bodies are tested and counted in instructions, not timed: no such machine was at hand.
 //!
 //! # Layouts
 //!
 //! Rows are padded to the tile with scale 0, columns with code 0 (their activations are 0). A tile is one contiguous stream, read once from
 //! start to end; docs/design/lut-layout.md has the bytes. With `nib(row, k, p) = sum_t bit_p(q[row, k + t]) << t`:
 //!
-//! - *paired* (`Lut`, `scalar`, `avx2` and `avx512`; columns to 32): for every 8 columns `k0`, for every plane `p`, 32 (`avx512`: 64) bytes: byte `r` =
+//! - *paired* (`Lut`, `scalar`, `avx2`, `avx512` and `neon`; columns to 32): for every 8 columns `k0`, for every plane `p`, 32 (`avx512`: 64) bytes: byte `r` =
 //!   `nib(m0 + r, k0, p) | nib(m0 + r, k0 + 4, p) << 4`.
 //! - *quad* (`Lut`, `avx512vbmi`, PAPER(tmac §3.4), own form; columns to 32): for every 32 columns `k0`, plane `p` and 16 rows `rb`, 64 bytes:
 //!   byte `4 r + s` = `nib(m0 + 16 rb + r, k0 + 4 s, p) | nib(m0 + 16 rb + r, k0 + 16 + 4 s, p) << 4`. Four neighbouring bytes are one row
@@ -48,6 +51,8 @@ mod dot;
 mod elut;
 #[allow(unsafe_code)]
 mod lut;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[allow(unsafe_code)]
 pub(crate) mod peak;
 #[allow(unsafe_code)]
@@ -85,14 +90,16 @@ pub(crate) const TILE_M_MAX: usize = 256;
 
 impl Kernel {
     /// Every kernel there is, the plainest of a method first.
-    pub(crate) const ALL: [Kernel; 9] = [
+    pub(crate) const ALL: [Kernel; 11] = [
         Kernel { method: Method::Lut, body: Level::Scalar },
         Kernel { method: Method::Lut, body: Level::Avx2 },
         Kernel { method: Method::Lut, body: Level::Avx512 },
         Kernel { method: Method::Lut, body: Level::Avx512Vbmi },
+        Kernel { method: Method::Lut, body: Level::Neon },
         Kernel { method: Method::Dot, body: Level::Scalar },
         Kernel { method: Method::Dot, body: Level::Avx2 },
         Kernel { method: Method::Dot, body: Level::Avx512Vnni },
+        Kernel { method: Method::Dot, body: Level::NeonDot },
         Kernel { method: Method::Elut, body: Level::Scalar },
         Kernel { method: Method::Elut, body: Level::Avx512Vbmi },
     ];
@@ -301,14 +308,14 @@ impl<'a> Tokens<'a> {
     }
 
     /// `T` tokens from `first`.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn block<const T: usize>(&self, first: usize) -> [Act<'a>; T] {
         std::array::from_fn(|t| self.token(first + t))
     }
 }
 
 /// The activation scales of `T` tokens at `idx`.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline]
 fn scales_at<const T: usize>(acts: &[Act<'_>; T], idx: usize) -> [f32; T] {
     let mut scales = [0.0; T];
@@ -329,7 +336,7 @@ pub(crate) fn run(kernel: Kernel, geometry: &Geometry, tile: &Tile<'_>, tokens: 
 }
 
 /// Runs a body that takes a constant number of tokens over all tokens: as many blocks of the first size as there are, then of the next.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! by_blocks {
     ($tokens:expr, $out:expr, $rows:expr, [$($n:literal),+], |$acts:ident: $t:ident, $block:ident| $body:expr) => {{
         let (tokens, out) = ($tokens, $out);
@@ -344,5 +351,5 @@ macro_rules! by_blocks {
         debug_assert_eq!(first, tokens.n);
     }};
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use by_blocks;

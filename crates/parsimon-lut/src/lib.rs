@@ -87,7 +87,7 @@
 //! Tensor Core* (arXiv 2408.06003). Implemented: bit-serial tables with mirror consolidation and table quantization; element-wise lookup of
 //! five ternary weights a byte; integer dot products for 4 to 8 bits and lossless ternary models; several tokens at once for prefill;
 //! preparation fused with the operator before it ([`PreparedActivations::prepare_with`]); table symmetrization with folded weights
-//! ([`symmetrize`]). Not yet: fast 8-bit aggregation, NEON bodies. Deviation: codes are laid out for one byte permute over four tables (see [`kernel`]) instead of upstream's per-shape tiles, so that one layout serves any shape.
+//! ([`symmetrize`]). Not yet: fast 8-bit aggregation. Deviation: codes are laid out for one byte permute over four tables (see [`kernel`]) instead of upstream's per-shape tiles, so that one layout serves any shape.
 #![deny(unsafe_code)]
 
 mod activations;

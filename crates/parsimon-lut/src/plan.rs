@@ -51,7 +51,7 @@ struct Rule {
 const ELUT_GROUP_MIN: usize = 64;
 
 /// The dispatch (PAPER(tmac §3.12), measured on our own kernels); docs/papers/tmac.md has the measurements.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     Rule {
         bits: 2..=2,
         ternary: true,
@@ -65,6 +65,13 @@ const RULES: [Rule; 7] = [
         level: Level::Avx2,
         method: Method::Dot,
         reason: "4 bits: two dot products a byte cost less than four planes of lookups",
+    },
+    Rule {
+        bits: 4..=4,
+        ternary: false,
+        level: Level::NeonDot,
+        method: Method::Dot,
+        reason: "4 bits: dot products take about half as many instructions as four planes of lookups",
     },
     Rule {
         bits: 1..=3,

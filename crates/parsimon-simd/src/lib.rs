@@ -22,7 +22,8 @@
 //!   its features do, so holding one justifies the single `unsafe` call from portable code into a `#[target_feature]` function.
 //! - [`vectorize`] compiles one portable body for every level and runs the one asked for: no intrinsics, no `unsafe` at the caller.
 //! - [`math`] holds elementary functions for such bodies.
-//! - [`x86`] holds loads and stores that take arrays instead of pointers, so that kernels stay free of raw pointers.
+//! - `x86` and `arm` (each on its own architecture) hold loads and stores that take arrays instead of pointers, so that kernels stay free of
+//!   raw pointers.
 //!
 //! # When to use it
 //!
@@ -50,6 +51,8 @@
 //! [`vectorize`] passes `FMA = false` at level `scalar` and on x86 below `avx2`, so that a portable body never falls into a
 //! software fused multiply-add. Results of one level are repeatable; between levels they differ by rounding.
 
+#[cfg(target_arch = "aarch64")]
+pub mod arm;
 mod level;
 pub mod math;
 mod token;

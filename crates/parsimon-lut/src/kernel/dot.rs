@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neondot;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
@@ -19,6 +21,8 @@ pub(super) fn run(body: Level, geometry: &Geometry, tile: &Tile<'_>, tokens: &To
         Level::Avx512Vnni => vnni::run(geometry, tile, tokens, out),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2::run(geometry, tile, tokens, out),
+        #[cfg(target_arch = "aarch64")]
+        Level::NeonDot => neondot::run(geometry, tile, tokens, out),
         _ => scalar::run(geometry, tile, tokens, out),
     }
 }

@@ -4,6 +4,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512bw;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod vbmi;
@@ -22,6 +24,8 @@ pub(super) fn run(body: Level, geometry: &Geometry, tile: &Tile<'_>, tokens: &To
         Level::Avx512 => avx512bw::run(geometry, tile, tokens, out),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2::run(geometry, tile, tokens, out),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => neon::run(geometry, tile, tokens, out),
         _ => scalar::run(geometry, tile, tokens, out),
     }
 }

@@ -26,7 +26,12 @@ fn the_dispatch_table() {
         (2, true, Level::Avx2, "lut-avx2"),
         (4, false, Level::Scalar, "lut-scalar"),
         (6, false, Level::Scalar, "dot-scalar"),
-        (1, false, Level::Neon, "lut-scalar"),
+        (1, false, Level::Neon, "lut-neon"),
+        (4, false, Level::Neon, "lut-neon"),
+        (3, false, Level::NeonDot, "lut-neon"),
+        (4, false, Level::NeonDot, "dot-neondot"),
+        (8, false, Level::NeonDot, "dot-neondot"),
+        (8, false, Level::Neon, "dot-scalar"),
     ];
     for (bits, ternary, level, expected) in table {
         assert_eq!(plan(bits, ternary, 128, level), expected, "{bits} bits, ternary {ternary}, {level}");
