@@ -10,6 +10,7 @@ mod bench;
 mod ci;
 mod demo;
 mod doc;
+mod fuzz;
 mod golden;
 mod peers;
 mod process;
@@ -46,6 +47,8 @@ enum Command {
     Repro(repro::Args),
     /// Installs other projects' kernels for `bench lut --peers`.
     Peers(peers::Args),
+    /// Feeds the parsers with mutated inputs (nightly compiler and cargo-fuzz).
+    Fuzz(fuzz::Args),
     /// Builds the documentation of all crates.
     Doc(doc::Args),
     /// Lists and checks the golden files that the repository carries.
@@ -71,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Repro(args) => repro::run(&args),
         Command::Peers(args) => peers::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Doc(args) => doc::run(&args),
         Command::Golden => golden::run(),
     }
