@@ -1,8 +1,12 @@
-//! `tokenizer.json`, through the tokenizers crate.
+//! `tokenizer.json` and the vocabularies of GGUF files, through the tokenizers crate.
+
+mod gguf;
 
 use std::path::{Path, PathBuf};
 
 use parsimon_core::Diagnose;
+use parsimon_core::io::gguf::{Gguf, OpenOptions};
+use serde_json::Value;
 
 /// Text to token ids and back.
 #[derive(Clone, Debug)]
@@ -30,17 +34,50 @@ impl Diagnose for TokenizerError {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model folder.
+    /// Reads `tokenizer.json` of a model folder, or the vocabulary of a `.gguf` file.
     ///
     /// # Errors
     ///
     /// [`TokenizerError`] with the file and the reason.
-    pub fn open(folder: &Path) -> Result<Self, TokenizerError> {
-        let path = folder.join("tokenizer.json");
+    pub fn open(path: &Path) -> Result<Self, TokenizerError> {
+        let unread = |file: &Path, reason: String| TokenizerError {
+            file: file.to_owned(),
+            action: "read the tokenizer",
+            reason,
+        };
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            let file = Gguf::open(path, &OpenOptions::default()).map_err(|e| unread(path, e.to_string()))?;
+            return Self::from_gguf(&file);
+        }
+        let path = path.join("tokenizer.json");
         match tokenizers::Tokenizer::from_file(&path) {
             Ok(inner) => Ok(Tokenizer { path, inner }),
-            Err(e) => Err(TokenizerError { file: path, action: "read the tokenizer", reason: e.to_string() }),
+            Err(e) => Err(unread(&path, e.to_string())),
         }
+    }
+
+    /// The vocabulary of a GGUF file: byte-level BPE (`gpt2`, split as `tokenizer.ggml.pre` says) or SentencePiece BPE (`llama`).
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError`] with the key: no vocabulary, one of another kind, or lists that do not fit together.
+    pub fn from_gguf(file: &Gguf) -> Result<Self, TokenizerError> {
+        let unread = |reason| TokenizerError { file: file.path().to_owned(), action: "read the vocabulary", reason };
+        let json = gguf::tokenizer_json(file).map_err(|e| unread(e.to_string()))?;
+        match tokenizers::Tokenizer::from_bytes(json.to_string()) {
+            Ok(inner) => Ok(Tokenizer { path: file.path().to_owned(), inner }),
+            Err(e) => Err(unread(e.to_string())),
+        }
+    }
+
+    /// The tokenizer as a `tokenizer.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError`] when the crate cannot write it.
+    pub fn to_json(&self) -> Result<Value, TokenizerError> {
+        let text = self.inner.to_string(false).map_err(|e| self.error("write", e.as_ref()))?;
+        serde_json::from_str(&text).map_err(|e| self.error("write", &e))
     }
 
     /// Token ids of a text; with `special`, the tokens that the file adds at its ends are included. Special tokens written out in the text
