@@ -2,6 +2,20 @@
 
 use crate::{AttnError, HeadMap};
 
+/// How keys and values are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum KvDtype {
+    /// `f32`, as they come.
+    #[default]
+    F32,
+    /// IEEE half precision: 11 significant bits, range 65504.
+    F16,
+    /// The upper half of an `f32`: 8 significant bits.
+    Bf16,
+    /// 8-bit integers with an `f32` scale for every head and position, `x = scale code` with `scale = max |x| / 127`.
+    Int8,
+}
+
 /// Keys and values of one sequence, borrowed: rows of heads at fixed strides.
 #[derive(Clone, Copy, Debug)]
 pub struct KvView<'a> {

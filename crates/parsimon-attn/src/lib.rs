@@ -65,4 +65,4 @@ pub use attention::Attention;
 pub use config::{AttnConfig, Mask};
 pub use error::AttnError;
 pub use heads::HeadMap;
-pub use kv::{KvCache, KvView};
+pub use kv::{KvCache, KvDtype, KvView};

@@ -9,7 +9,7 @@ use parsimon_core::quant::gptq::GptqError;
 use parsimon_core::{Cancelled, Diagnose, variant_name};
 use parsimon_lut::{ActivationError, PackError};
 
-use crate::ConfigError;
+use crate::{ConfigError, SamplerError};
 
 /// A model cannot be read, run or quantized.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,8 @@ pub enum ModelError {
     TextTooShort { tokens: usize, ctx: usize },
     #[error("{what} = {given}: expected {expected}")]
     Option { what: &'static str, given: String, expected: String },
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
     #[error("the model is already quantized")]
     AlreadyQuantized,
     #[error(transparent)]
@@ -55,6 +57,7 @@ impl Diagnose for ModelError {
             ModelError::Quant { source, .. } => source.variant(),
             ModelError::Attn(e) => e.variant(),
             ModelError::Activation(e) => e.variant(),
+            ModelError::Sampler(e) => e.variant(),
             other => variant_name(other),
         }
     }

@@ -53,6 +53,7 @@
 mod bind;
 mod block;
 mod config;
+mod engine;
 mod error;
 mod generate;
 mod linear;
@@ -67,14 +68,19 @@ mod tokenizer;
 
 pub use bind::LoadOptions;
 pub use config::{Architecture, ConfigError, ModelConfig, RopeScaling, SIGMA_TINY};
+pub use engine::{
+    Engine, EngineOptions, EngineStats, Event, FinishReason, NGramOptions, Request, RequestId, SampledToken,
+    TokenConstraint, Usage,
+};
 pub use error::ModelError;
 pub use generate::{GenerateOptions, generate};
 pub use linear::{Activations, Linear};
 pub use model::{KvState, Model};
 pub use pack_cache::{PackCache, PackCacheReport};
+pub use parsimon_attn::KvDtype;
 pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
 pub use quantize::{LayerReport, QuantizeOptions, QuantizeReport, quantize_folder};
 pub use rope::RopeFrequencies;
-pub use sample::{Sampler, SamplerError};
+pub use sample::{Sampler, SamplerError, SamplingOptions};
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{Tokenizer, TokenizerError};

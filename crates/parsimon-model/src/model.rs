@@ -99,17 +99,28 @@ impl Model {
         Ok(self.project(&hidden[hidden.len() - self.config.hidden_size..], 1))
     }
 
+    /// The embedding of a text: the mean of the normalized outputs of the last block over all positions, scaled to length 1.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::last_logits`].
+    pub fn embed_text(&self, tokens: &[u32]) -> Result<Vec<f32>, ModelError> {
+        if tokens.is_empty() {
+            return Err(ModelError::EmptyPrompt);
+        }
+        let hidden = self.hidden(tokens, &mut self.new_state())?;
+        let mut sums = vec![0.0f64; self.config.hidden_size];
+        for row in hidden.chunks_exact(self.config.hidden_size) {
+            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        let norm = sums.iter().map(|x| x * x).sum::<f64>().sqrt();
+        Ok(sums.iter().map(|x| if norm > 0.0 { (x / norm) as f32 } else { 0.0 }).collect())
+    }
+
     /// The normalized output of the last block, `[n, hidden]`.
     fn hidden(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
         let (n, start) = (tokens.len(), state.len());
-        let vocab_size = self.config.vocab_size;
-        if let Some(i) = tokens.iter().position(|&token| token as usize >= vocab_size) {
-            return Err(ModelError::TokenOutOfRange { token: tokens[i], position: start + i, vocab_size });
-        }
-        if start + n > self.config.max_position_embeddings {
-            let limit = self.config.max_position_embeddings;
-            return Err(ModelError::ContextFull { needed: start + n, limit });
-        }
+        self.check_tokens(tokens, start)?;
         if n == 0 {
             return Ok(Vec::new());
         }
@@ -120,6 +131,19 @@ impl Model {
             block.forward(&self.config, &self.attention, &angles, cache, &mut x, &mut buffers)?;
         }
         Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
+    }
+
+    /// Whether `tokens` may stand from position `start` on.
+    pub(crate) fn check_tokens(&self, tokens: &[u32], start: usize) -> Result<(), ModelError> {
+        let vocab_size = self.config.vocab_size;
+        if let Some(i) = tokens.iter().position(|&token| token as usize >= vocab_size) {
+            return Err(ModelError::TokenOutOfRange { token: tokens[i], position: start + i, vocab_size });
+        }
+        let (needed, limit) = (start + tokens.len(), self.config.max_position_embeddings);
+        if needed > limit {
+            return Err(ModelError::ContextFull { needed, limit });
+        }
+        Ok(())
     }
 
     fn project(&self, hidden: &[f32], n: usize) -> Vec<f32> {
