@@ -1,10 +1,11 @@
 //! One transformer block: pre-norm attention with DiffQKV heads and augmented Q, then SwiGLU.
 
-use parsimon_attn::{Attention, KvCache};
+use parsimon_attn::Attention;
 use parsimon_lut::PreparedActivations;
 use parsimon_simd::math::silu;
 use parsimon_simd::{Level, Vectorize, vectorize};
 
+use crate::batch::Batch;
 use crate::rope::RopeAngles;
 use crate::{Activations, Linear, ModelConfig, ModelError};
 
@@ -32,16 +33,15 @@ pub(crate) struct AugQ {
 }
 
 impl Block {
-    /// Adds the block's two residuals to `x [n, hidden]`; the new keys and values go to `cache`.
+    /// Adds the block's two residuals to `x [n, hidden]`, the tokens of `batch`; the new keys and values go to the caches of `layer`.
     ///
     /// Both norms and the activation function are fused with the preparation of what the low-bit layers after them read (PAPER(luttc §3.3));
     /// `buffers` go from one to the next.
     pub(crate) fn forward(
         &self,
-        config: &ModelConfig,
-        attention: &Attention,
+        (config, attention): (&ModelConfig, &Attention),
         angles: &RopeAngles,
-        cache: &mut KvCache,
+        (batch, layer): (&mut Batch<'_>, usize),
         x: &mut [f32],
         buffers: &mut Vec<PreparedActivations>,
     ) -> Result<(), ModelError> {
@@ -54,9 +54,8 @@ impl Block {
         }
         angles.rotate(&mut q, config.heads.n_q());
         angles.rotate(&mut k, config.heads.n_k());
-        cache.append(&k, &v)?;
-        let mut heads = vec![0.0; q.len()];
-        attention.forward_into(&q, cache.view(), &mut heads, None)?;
+        let mut heads = vec![0.0; n * config.heads.n_q() * config.head_dim];
+        batch.attend(attention, layer, [&q, &k, &v], &mut heads)?;
         let mut inputs = Activations::new(&heads, n).reusing(buffers);
         add(x, &self.o_proj.apply(&mut inputs)?);
         inputs.finish(buffers);

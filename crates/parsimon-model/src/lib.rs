@@ -50,6 +50,7 @@
 //! *LUT Tensor Core* (arXiv 2408.06003): tables are built once for all layers that read them, fused with the operator before.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod bind;
 mod block;
 mod config;

@@ -3,6 +3,7 @@
 use parsimon_attn::{Attention, KvCache};
 use parsimon_lut::DenseMatrix;
 
+use crate::batch::{Batch, Segment};
 use crate::block::{Block, rms_norm};
 use crate::{Linear, ModelConfig, ModelError, PackCacheReport, RopeFrequencies};
 
@@ -40,6 +41,10 @@ impl KvState {
     /// Bytes of the keys and values held.
     pub fn bytes(&self) -> usize {
         self.layers.iter().map(KvCache::bytes).sum()
+    }
+
+    pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut KvCache {
+        &mut self.layers[layer]
     }
 
     /// Forgets all positions from `len` on.
@@ -119,16 +124,22 @@ impl Model {
 
     /// The normalized output of the last block, `[n, hidden]`.
     fn hidden(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
-        let (n, start) = (tokens.len(), state.len());
-        self.check_tokens(tokens, start)?;
-        if n == 0 {
+        self.check_tokens(tokens, state.len())?;
+        if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        let mut x: Vec<f32> = tokens.iter().flat_map(|&token| self.embed.row(token as usize)).copied().collect();
-        let angles = self.rope.angles(start, n);
+        self.run(Batch { segments: vec![Segment { tokens, state }] })
+    }
+
+    /// The normalized output of the last block for the tokens of all segments, `[n, hidden]`; no segment is empty, and all tokens are checked.
+    pub(crate) fn run(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
+        let tokens = batch.segments.iter().flat_map(|segment| segment.tokens);
+        let mut x: Vec<f32> = tokens.flat_map(|&token| self.embed.row(token as usize)).copied().collect();
+        let angles = batch.angles(&self.rope);
         let mut buffers = Vec::new();
-        for (block, cache) in self.blocks.iter().zip(&mut state.layers) {
-            block.forward(&self.config, &self.attention, &angles, cache, &mut x, &mut buffers)?;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let shared = (&self.config, &self.attention);
+            block.forward(shared, &angles, (&mut batch, layer), &mut x, &mut buffers)?;
         }
         Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
     }
@@ -146,7 +157,8 @@ impl Model {
         Ok(())
     }
 
-    fn project(&self, hidden: &[f32], n: usize) -> Vec<f32> {
+    /// Logits `[n, vocab]` of normalized outputs.
+    pub(crate) fn project(&self, hidden: &[f32], n: usize) -> Vec<f32> {
         let mut logits = vec![0.0; n * self.config.vocab_size];
         self.output().matmul_into(hidden, n, &mut logits);
         logits

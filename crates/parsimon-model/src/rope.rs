@@ -50,7 +50,7 @@ fn scaled(f: f64, scaling: RopeScaling) -> f64 {
     }
 }
 
-/// Cosines and sines of consecutive positions.
+/// Cosines and sines of the positions of some tokens.
 pub(crate) struct RopeAngles {
     half: usize,
     cos: Vec<f32>,
@@ -58,6 +58,16 @@ pub(crate) struct RopeAngles {
 }
 
 impl RopeAngles {
+    /// The positions of several sequences, one after the other.
+    pub(crate) fn concat(parts: impl Iterator<Item = RopeAngles>) -> Self {
+        let append = |mut all: RopeAngles, part: RopeAngles| {
+            all.cos.extend(part.cos);
+            all.sin.extend(part.sin);
+            all
+        };
+        parts.reduce(append).unwrap_or(RopeAngles { half: 0, cos: Vec::new(), sin: Vec::new() })
+    }
+
     /// Rotates `x [n, heads, d]` in place.
     pub(crate) fn rotate(&self, x: &mut [f32], heads: usize) {
         let d = 2 * self.half;

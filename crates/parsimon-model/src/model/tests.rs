@@ -1,4 +1,4 @@
-use parsimon_attn::{AttnConfig, HeadMap, Mask};
+use parsimon_attn::{AttnConfig, HeadMap, KvCache, Mask};
 use parsimon_core::SplitMix64;
 use parsimon_core::quant::rtn::{Levels, quantize};
 use parsimon_lut::{Backend, LowBitMatrix};
@@ -165,4 +165,44 @@ fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
     let (table, bytes) = (Some(Levels::Bits(3)), Some(Levels::Bits(8)));
     check(&[table, table, table, table, bytes, table, table, bytes, table, table], 2, 2);
     check(&[table, None, None, None, bytes, bytes, None, None, table, None], 2, 1);
+}
+
+/// The last logits of every sequence in one pass.
+fn batched_logits(model: &Model, sequences: &mut [(Vec<u32>, KvState)]) -> Vec<f32> {
+    let segments = sequences.iter_mut().map(|(tokens, state)| Segment { tokens, state }).collect();
+    model.project(&model.run(Batch { segments }).unwrap(), sequences.iter().map(|(tokens, _)| tokens.len()).sum())
+}
+
+/// Up to 16 tokens of several sequences in a pass have the bits that each has alone.
+#[test]
+fn sequences_do_not_see_each_other() {
+    for level in Level::available() {
+        for form in [None, TWO, Some(Levels::Bits(3)), FOUR, TERNARY, Some(Levels::Bits(8))] {
+            let model = random_model(&[form], level);
+            let vocab_size = model.config.vocab_size;
+            let lengths = [1, 4, 1, 3, 1, 1, 2, 1];
+            let sequence = |i: usize, len: usize| {
+                let mut state = model.new_state();
+                let before: Vec<u32> = (0..3 * i + 1).map(|t| ((7 * t + i) % vocab_size) as u32).collect();
+                model.logits(&before, &mut state).unwrap();
+                ((0..len).map(|t| ((5 * t + 3 * i) % vocab_size) as u32).collect::<Vec<u32>>(), state)
+            };
+            let mut sequences: Vec<_> = lengths.iter().enumerate().map(|(i, &len)| sequence(i, len)).collect();
+            let mut alone = sequences.clone();
+            let expected: Vec<f32> =
+                alone.iter_mut().flat_map(|(tokens, state)| model.logits(tokens, state).unwrap()).collect();
+            let batched = batched_logits(&model, &mut sequences);
+            assert_eq!(batched, expected, "{form:?} on {level}");
+            for ((_, state), (_, alone)) in sequences.iter().zip(&alone) {
+                assert_eq!(state.len(), alone.len());
+            }
+            // Each token after the other is the same again.
+            for i in 0..lengths.len() {
+                let (tokens, mut state) = sequence(i, lengths[i]);
+                let at: usize = lengths[..i].iter().sum();
+                let one: Vec<f32> = tokens.iter().flat_map(|&t| model.logits(&[t], &mut state).unwrap()).collect();
+                assert_eq!(one, batched[at * vocab_size..][..one.len()], "{form:?} on {level}");
+            }
+        }
+    }
 }
