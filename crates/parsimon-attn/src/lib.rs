@@ -4,7 +4,7 @@
 //! use parsimon_attn::{AttnConfig, Attention, HeadMap, KvCache, Mask};
 //!
 //! let heads = HeadMap::try_new(8, 2, 4)?;
-//! let attention = Attention::prepare(&AttnConfig { heads, d_qk: 16, d_v: 16, scale: None, mask: Mask::Causal })?;
+//! let attention = Attention::prepare(&AttnConfig { heads, d_qk: 16, d_v: 16, scale: None, mask: Mask::Causal, soft_cap: None })?;
 //! let mut cache = KvCache::new(heads, 16, 16);
 //! let (k, v, q) = (vec![0.1; 3 * 2 * 16], vec![0.2; 3 * 4 * 16], vec![0.3; 3 * 8 * 16]);
 //! cache.append(&k, &v)?;
@@ -25,13 +25,14 @@
 //!
 //! # When to use it
 //!
-//! For `f32` attention on a CPU, dense and causal. Sparse attention (SeerAttention's gates and block lists), windows, `bf16` and
-//! paged caches are not here yet.
+//! For `f32` attention on a CPU, dense, causal or within a window. Sparse attention (SeerAttention's gates and block lists), ALiBi,
+//! `bf16` and paged caches are not here yet.
 //!
 //! # Definition
 //!
 //! ```text
-//! s[i, j] = scale <q[i, h], k[j, k_of(h)]>     visible: all, or causal j <= i + t_k - t_q (aligned at the end)
+//! s[i, j] = scale <q[i, h], k[j, k_of(h)]>     or cap tanh of that / cap
+//! visible: all, causal j <= i' = i + t_k - t_q (aligned at the end), or a window i' - left <= j <= i' + right
 //! o[i, h] = sum_j softmax_j(s)[i, j] v[j, v_of(h)]      lse[i, h] = ln sum_j exp s[i, j]
 //! ```
 //!

@@ -62,6 +62,7 @@ impl Model {
             d_v: config.head_dim,
             scale: None,
             mask: Mask::Causal,
+            soft_cap: None,
         })?;
         let rope = RopeFrequencies::new(&config);
         let pack_cache = cache.map(|cache| cache.report());

@@ -1,9 +1,11 @@
 //! A few queries over many keys: all scores of a row, one softmax, one pass over the values.
 
+use std::ops::Range;
+
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
-use crate::softmax::{exponentiate, max};
+use crate::softmax::{exponentiate, max, soft_cap};
 use crate::{AttnConfig, KvView};
 
 /// Below this many multiply-adds a call stays on the calling thread.
@@ -12,16 +14,16 @@ const PARALLEL_MIN: usize = 1 << 19;
 const LANES: usize = 16;
 
 pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: &mut [f32]) {
-    let AttnConfig { heads, d_qk, d_v, mask, .. } = *config;
+    let AttnConfig { heads, d_qk, d_v, mask, soft_cap, .. } = *config;
     let n_q = heads.n_q();
     let t_q = q.len() / (n_q * d_qk);
-    let scale = config.scale() * std::f32::consts::LOG2_E;
+    let scale = config.dot_scale();
     let row = |(at, (out, lse)): (usize, (&mut [f32], &mut f32))| {
         let (i, h) = (at / n_q, at % n_q);
         let keys = mask.visible(i, t_q, kv.len());
         let q = &q[at * d_qk..][..d_qk];
         let (k_head, v_head) = (heads.k_of(h), heads.v_of(h));
-        *lse = vectorize(Level::best(), Row { q, kv, k_head, v_head, keys, scale, out });
+        *lse = vectorize(Level::best(), Row { q, kv, k_head, v_head, keys, scale, cap: soft_cap, out });
     };
     let work = t_q * n_q * kv.len() * (d_qk + d_v);
     if work >= PARALLEL_MIN && rayon::current_num_threads() > 1 {
@@ -37,9 +39,10 @@ struct Row<'a> {
     kv: KvView<'a>,
     k_head: usize,
     v_head: usize,
-    keys: usize,
-    /// `scale * log2 e`.
+    keys: Range<usize>,
+    /// [`AttnConfig::dot_scale`].
     scale: f32,
+    cap: Option<f32>,
     out: &'a mut [f32],
 }
 
@@ -49,17 +52,20 @@ impl Vectorize for Row<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) -> f32 {
         self.out.fill(0.0);
-        if self.keys == 0 {
+        if self.keys.is_empty() {
             return f32::NEG_INFINITY;
         }
         let mut p: Vec<f32> =
-            (0..self.keys).map(|j| self.scale * dot::<FMA>(self.q, self.kv.k(self.k_head, j))).collect();
+            self.keys.clone().map(|j| self.scale * dot::<FMA>(self.q, self.kv.k(self.k_head, j))).collect();
+        if let Some(cap) = self.cap {
+            soft_cap::<FMA>(&mut p, cap);
+        }
         let max = max(&p);
         // Every score is NaN: the row is NaN.
         let max = if max == f32::NEG_INFINITY { f32::NAN } else { max };
         let sum = exponentiate::<FMA>(&mut p, max);
         let inverse = 1.0 / sum;
-        for (j, &p) in p.iter().enumerate() {
+        for (j, &p) in self.keys.zip(&p) {
             axpy::<FMA>(p * inverse, self.kv.v(self.v_head, j), self.out);
         }
         (max + sum.log2()) * std::f32::consts::LN_2

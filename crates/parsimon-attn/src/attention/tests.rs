@@ -12,6 +12,9 @@ fn random(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| rng.next_normal() as f32).collect()
 }
 
+const WIDE: Mask = Mask::Window { left: Some(7), right: None };
+const AHEAD: Mask = Mask::Window { left: None, right: Some(2) };
+
 struct Case {
     config: AttnConfig,
     t_k: usize,
@@ -23,7 +26,7 @@ struct Case {
 impl Case {
     fn new(heads: (usize, usize, usize), d: (usize, usize), t: (usize, usize), mask: Mask) -> Self {
         let heads = HeadMap::try_new(heads.0, heads.1, heads.2).unwrap();
-        let config = AttnConfig { heads, d_qk: d.0, d_v: d.1, scale: None, mask };
+        let config = AttnConfig { heads, d_qk: d.0, d_v: d.1, scale: None, mask, soft_cap: None };
         Case {
             config,
             t_k: t.1,
@@ -69,6 +72,14 @@ fn every_head_map_width_and_length_equals_the_definition() {
             }
         }
     }
+    for mask in [Mask::sliding(1), Mask::sliding(9), Mask::sliding(64), Mask::sliding(100), WIDE, AHEAD] {
+        for t in [(0, 5), (1, 1), (3, 70), (5, 5), (65, 65), (130, 300), (300, 300), (9, 4), (20, 0)] {
+            let mut case = Case::new((6, 2, 3), (16, 40), t, mask);
+            case.check();
+            case.config.soft_cap = Some(1.5);
+            case.check();
+        }
+    }
     Case::new((4, 2, 2), (128, 128), (200, 333), Mask::Causal).check();
     Case::new((2, 1, 1), (192, 128), (70, 70), Mask::Causal).check();
 }
@@ -98,6 +109,32 @@ fn a_nan_reaches_only_the_rows_that_see_it() {
             }
         }
     }
+}
+
+/// Below the window as above it: what a row does not see cannot reach it.
+#[test]
+fn a_nan_reaches_only_the_rows_whose_window_holds_it() {
+    for (t, at) in [(200, 70), (200, 0), (3, 0)] {
+        for poison_value in [false, true] {
+            let mut case = Case::new((2, 1, 1), (8, 8), (t, t), Mask::sliding(2));
+            let poisoned = if poison_value { &mut case.v } else { &mut case.k };
+            poisoned[at * 8] = f32::NAN;
+            let (o, _) = case.run();
+            for (i, row) in o.chunks_exact(2 * 8).enumerate() {
+                assert_eq!(row.iter().any(|o| o.is_nan()), i == at || i == at + 1, "t = {t}, row {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cap_bounds_huge_logits() {
+    let mut case = Case::new((2, 2, 2), (16, 16), (80, 80), Mask::sliding(20));
+    case.config.soft_cap = Some(50.0);
+    case.q.iter_mut().chain(&mut case.k).for_each(|x| *x *= 100.0);
+    case.check();
+    let (_, lse) = case.run();
+    assert!(lse.iter().all(|lse| lse.abs() <= 50.0 + 20f32.ln()));
 }
 
 #[test]
@@ -146,4 +183,6 @@ fn wrong_lengths_are_named() {
     check(&case.q, 39, AttnError::Shape { what: "out", expected: 40, actual: 39 });
     let zero = AttnConfig { d_v: 0, ..case.config };
     assert_eq!(Attention::prepare(&zero).unwrap_err(), AttnError::ZeroDim { what: "d_v" });
+    let capped = AttnConfig { soft_cap: Some(0.0), ..case.config };
+    assert_eq!(Attention::prepare(&capped).unwrap_err().to_string(), "soft_cap = 0: must be positive");
 }
