@@ -185,7 +185,7 @@ impl Sequence {
                 return Ok(Some(FinishReason::Stop));
             }
         }
-        let full = self.state.len() >= model.config().max_position_embeddings;
+        let full = self.state.len() >= model.config().context_length();
         Ok(match () {
             _ if self.usage.completion_tokens >= self.request.max_tokens => Some(FinishReason::Length),
             _ if full => Some(FinishReason::Context),

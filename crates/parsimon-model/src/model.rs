@@ -1,22 +1,24 @@
 //! The model and its forward pass.
 
 use parsimon_attn::{Attention, KvCache};
-use parsimon_lut::DenseMatrix;
 
 use crate::batch::{Batch, Segment};
 use crate::block::{Block, rms_norm};
-use crate::{Linear, ModelConfig, ModelError, PackCacheReport, RopeFrequencies};
+use crate::embedding::Embedding;
+use crate::rope::RopePhase;
+use crate::{Activations, Linear, ModelConfig, ModelError, PackCacheReport, RopeFrequencies};
 
 /// A model ready to run.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub(crate) config: ModelConfig,
-    pub(crate) embed: DenseMatrix,
+    pub(crate) embed: Embedding,
     pub(crate) blocks: Vec<Block>,
     pub(crate) norm: Vec<f32>,
     /// `None` when the embedding table is the output layer.
-    pub(crate) lm_head: Option<DenseMatrix>,
-    pub(crate) attention: Attention,
+    pub(crate) lm_head: Option<Linear>,
+    /// One a layer: windows differ.
+    pub(crate) attention: Vec<Attention>,
     pub(crate) rope: RopeFrequencies,
     pub(crate) pack_cache: Option<PackCacheReport>,
 }
@@ -25,6 +27,10 @@ pub struct Model {
 #[derive(Clone, Debug)]
 pub struct KvState {
     layers: Vec<KvCache>,
+    /// The tokens of all positions, where the rotation depends on their number; else empty.
+    tokens: Vec<u32>,
+    /// What the keys were rotated with.
+    phase: RopePhase,
 }
 
 impl KvState {
@@ -50,6 +56,7 @@ impl KvState {
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+        self.tokens.truncate(len);
     }
 }
 
@@ -67,7 +74,7 @@ impl Model {
     /// An empty cache for a new sequence.
     pub fn new_state(&self) -> KvState {
         let cache = KvCache::new(self.config.heads, self.config.head_dim, self.config.head_dim);
-        KvState { layers: vec![cache; self.config.num_layers] }
+        KvState { layers: vec![cache; self.config.num_layers], tokens: Vec::new(), phase: RopePhase::default() }
     }
 
     /// Every linear layer inside the blocks.
@@ -77,7 +84,7 @@ impl Model {
 
     /// Bytes of weights that decoding one token reads: all linear layers and the output layer.
     pub fn bytes_per_token(&self) -> usize {
-        self.linears().map(Linear::bytes).sum::<usize>() + self.output().bytes()
+        self.linears().map(Linear::bytes).sum::<usize>() + self.output_bytes()
     }
 
     /// Logits `[n, vocab]` of `tokens`, which continue the sequence in `state`.
@@ -88,7 +95,7 @@ impl Model {
     /// low-bit layer meets a number that is not finite.
     pub fn logits(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
         let hidden = self.hidden(tokens, state)?;
-        Ok(self.project(&hidden, tokens.len()))
+        self.project(&hidden, tokens.len())
     }
 
     /// Logits `[vocab]` after the last of `tokens`; the output layer runs for that position alone.
@@ -101,7 +108,7 @@ impl Model {
             return Err(ModelError::EmptyPrompt);
         }
         let hidden = self.hidden(tokens, state)?;
-        Ok(self.project(&hidden[hidden.len() - self.config.hidden_size..], 1))
+        self.project(&hidden[hidden.len() - self.config.hidden_size..], 1)
     }
 
     /// The embedding of a text: the mean of the normalized outputs of the last block over all positions, scaled to length 1.
@@ -132,13 +139,54 @@ impl Model {
     }
 
     /// The normalized output of the last block for the tokens of all segments, `[n, hidden]`; no segment is empty, and all tokens are checked.
-    pub(crate) fn run(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
-        let tokens = batch.segments.iter().flat_map(|segment| segment.tokens);
-        let mut x: Vec<f32> = tokens.flat_map(|&token| self.embed.row(token as usize)).copied().collect();
+    ///
+    /// Where the rotation depends on the length of a sequence and this pass changes it, the sequence is computed again from its first token.
+    pub(crate) fn run(&self, batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
+        if !self.rope.depends_on_length() {
+            return self.forward(batch);
+        }
+        let mut segments = batch.segments;
+        // What a segment runs: its tokens, after all before them where those are stale.
+        let runs: Vec<Vec<u32>> = segments.iter_mut().map(|segment| self.renew(segment)).collect();
+        let parts =
+            segments.iter_mut().zip(&runs).map(|(segment, tokens)| Segment { tokens, state: &mut *segment.state });
+        let hidden = self.forward(Batch { segments: parts.collect() })?;
+        let (mut rest, mut wanted) = (&*hidden, Vec::new());
+        for (segment, run) in segments.iter_mut().zip(&runs) {
+            let (rows, others) = rest.split_at(run.len() * self.config.hidden_size);
+            wanted.extend(&rows[(run.len() - segment.tokens.len()) * self.config.hidden_size..]);
+            segment.state.tokens.extend(segment.tokens);
+            rest = others;
+        }
+        Ok(wanted)
+    }
+
+    /// The tokens to run for a segment; empties the cache where its keys are of another phase.
+    fn renew(&self, segment: &mut Segment<'_>) -> Vec<u32> {
+        let state = &mut *segment.state;
+        let phase = self.rope.phase(state.len() + segment.tokens.len());
+        let mut run = Vec::new();
+        if phase != state.phase {
+            run.clone_from(&state.tokens);
+            state.layers.iter_mut().for_each(|layer| layer.truncate(0));
+            state.phase = phase;
+        }
+        run.extend(segment.tokens);
+        run
+    }
+
+    fn forward(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
+        let mut x = Vec::new();
+        for &token in batch.segments.iter().flat_map(|segment| segment.tokens) {
+            self.embed.push_row(token as usize, &mut x);
+        }
+        if let Some(scale) = self.config.block.embed_scale {
+            x.iter_mut().for_each(|x| *x *= scale);
+        }
         let angles = batch.angles(&self.rope);
         let mut buffers = Vec::new();
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let shared = (&self.config, &self.attention);
+        for (layer, (block, attention)) in self.blocks.iter().zip(&self.attention).enumerate() {
+            let shared = (&self.config, attention);
             block.forward(shared, &angles, (&mut batch, layer), &mut x, &mut buffers)?;
         }
         Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
@@ -150,7 +198,7 @@ impl Model {
         if let Some(i) = tokens.iter().position(|&token| token as usize >= vocab_size) {
             return Err(ModelError::TokenOutOfRange { token: tokens[i], position: start + i, vocab_size });
         }
-        let (needed, limit) = (start + tokens.len(), self.config.max_position_embeddings);
+        let (needed, limit) = (start + tokens.len(), self.config.context_length());
         if needed > limit {
             return Err(ModelError::ContextFull { needed, limit });
         }
@@ -158,14 +206,20 @@ impl Model {
     }
 
     /// Logits `[n, vocab]` of normalized outputs.
-    pub(crate) fn project(&self, hidden: &[f32], n: usize) -> Vec<f32> {
-        let mut logits = vec![0.0; n * self.config.vocab_size];
-        self.output().matmul_into(hidden, n, &mut logits);
-        logits
+    pub(crate) fn project(&self, hidden: &[f32], n: usize) -> Result<Vec<f32>, ModelError> {
+        let mut logits = match &self.lm_head {
+            _ if n == 0 => Vec::new(),
+            Some(linear) => linear.apply(&mut Activations::new(hidden, n))?,
+            None => self.embed.project(hidden, n),
+        };
+        if let Some(cap) = self.config.block.logit_soft_cap {
+            logits.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
+        }
+        Ok(logits)
     }
 
-    fn output(&self) -> &DenseMatrix {
-        self.lm_head.as_ref().unwrap_or(&self.embed)
+    fn output_bytes(&self) -> usize {
+        self.lm_head.as_ref().map_or_else(|| self.embed.bytes(), Linear::bytes)
     }
 }
 

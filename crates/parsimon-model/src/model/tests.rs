@@ -1,12 +1,13 @@
 use parsimon_attn::{AttnConfig, HeadMap, KvCache, Mask};
 use parsimon_core::SplitMix64;
 use parsimon_core::quant::rtn::{Levels, quantize};
-use parsimon_lut::{Backend, LowBitMatrix};
+use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix};
 use parsimon_simd::{Level, vectorize};
 
 use super::*;
+use crate::Activation;
 use crate::Activations;
-use crate::block::{AugQ, Gated, SwiGlu, add, normed};
+use crate::block::{AugQ, Extras, Gated, Glu, add, normed};
 use crate::rope::RopeAngles;
 
 /// How the projections are held, by their turn: `None` is dense.
@@ -61,10 +62,11 @@ fn random_block(config: &ModelConfig, forms: Forms<'_>, level: Level, rng: &mut 
         k_proj,
         v_proj,
         o_proj,
-        post_attention_norm: norm(),
+        mlp_norm: norm(),
         gate_proj,
         up_proj,
         down_proj,
+        extras: Extras::default(),
     }
 }
 
@@ -75,11 +77,11 @@ fn random_model(forms: Forms<'_>, level: Level) -> Model {
     let d = config.head_dim;
     let attn = AttnConfig { heads: config.heads, d_qk: d, d_v: d, scale: None, mask: Mask::Causal, soft_cap: None };
     Model {
-        embed: DenseMatrix::new(table, config.vocab_size, config.hidden_size),
+        embed: Embedding::Dense(DenseMatrix::new(table, config.vocab_size, config.hidden_size)),
         blocks: (0..config.num_layers).map(|_| random_block(&config, forms, level, &mut rng)).collect(),
         norm: vec![1.0; config.hidden_size],
         lm_head: None,
-        attention: Attention::prepare(&attn).unwrap(),
+        attention: vec![Attention::prepare(&attn).unwrap(); config.num_layers],
         rope: RopeFrequencies::new(&config),
         pack_cache: None,
         config,
@@ -90,7 +92,7 @@ fn random_model(forms: Forms<'_>, level: Level) -> Model {
 fn unfused_gated(gated: &Gated<'_>, x: &[f32], n: usize) -> Vec<f32> {
     let [gate, up] = gated.both(&mut Activations::new(x, n)).unwrap();
     let mut inner = vec![0.0; gate.len()];
-    vectorize(Level::best(), SwiGlu { gate: &gate, up: &up, out: &mut inner });
+    vectorize(Level::best(), Glu { act: Activation::Silu, gate: &gate, up: &up, out: &mut inner });
     gated.down.apply(&mut Activations::new(&inner, n)).unwrap()
 }
 
@@ -106,20 +108,21 @@ fn unfused_block(block: &Block, model: &Model, angles: &RopeAngles, cache: &mut 
     angles.rotate(&mut k, config.heads.n_k());
     cache.append(&k, &v).unwrap();
     let mut heads = vec![0.0; q.len()];
-    model.attention.forward_into(&q, cache.view(), &mut heads, None).unwrap();
+    model.attention[0].forward_into(&q, cache.view(), &mut heads, None).unwrap();
     add(x, &block.o_proj.apply(&mut Activations::new(&heads, n)).unwrap());
-    let stored = rms_norm(x, &block.post_attention_norm, config.rms_norm_eps);
+    let stored = rms_norm(x, &block.mlp_norm, config.rms_norm_eps);
     add(x, &unfused_gated(&block.gated(), &stored, n));
 }
 
 fn unfused_logits(model: &Model, tokens: &[u32], state: &mut KvState) -> Vec<f32> {
     let (n, start) = (tokens.len(), state.len());
-    let mut x: Vec<f32> = tokens.iter().flat_map(|&token| model.embed.row(token as usize)).copied().collect();
+    let mut x = Vec::new();
+    tokens.iter().for_each(|&token| model.embed.push_row(token as usize, &mut x));
     let angles = model.rope.angles(start, n);
     for (block, cache) in model.blocks.iter().zip(&mut state.layers) {
         unfused_block(block, model, &angles, cache, &mut x, n);
     }
-    model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n)
+    model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n).unwrap()
 }
 
 const TWO: Option<Levels> = Some(Levels::Bits(2));
@@ -154,7 +157,7 @@ fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
         let mut inputs = normed(&x, &block.input_norm, model.config.rms_norm_eps);
         block.qkv(&mut inputs).unwrap();
         assert_eq!(inputs.preparations(), qkv, "QKV of {forms:?}");
-        let mut inputs = normed(&x, &block.post_attention_norm, model.config.rms_norm_eps);
+        let mut inputs = normed(&x, &block.mlp_norm, model.config.rms_norm_eps);
         block.gated().both(&mut inputs).unwrap();
         assert_eq!(inputs.preparations(), gate_up, "gate and up of {forms:?}");
     };
@@ -169,8 +172,9 @@ fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
 
 /// The last logits of every sequence in one pass.
 fn batched_logits(model: &Model, sequences: &mut [(Vec<u32>, KvState)]) -> Vec<f32> {
+    let n = sequences.iter().map(|(tokens, _)| tokens.len()).sum();
     let segments = sequences.iter_mut().map(|(tokens, state)| Segment { tokens, state }).collect();
-    model.project(&model.run(Batch { segments }).unwrap(), sequences.iter().map(|(tokens, _)| tokens.len()).sum())
+    model.project(&model.run(Batch { segments }).unwrap(), n).unwrap()
 }
 
 /// Up to 16 tokens of several sequences in a pass have the bits that each has alone.
