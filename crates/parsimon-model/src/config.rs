@@ -4,7 +4,7 @@ mod raw;
 
 use std::path::{Path, PathBuf};
 
-use parsimon_attn::HeadMap;
+use parsimon_attn::{HeadMap, KvDtype, KvShape};
 use parsimon_core::Diagnose;
 use parsimon_core::io::{FormatError, read_json};
 use parsimon_core::quant::gptq::GptqConfig;
@@ -115,6 +115,11 @@ impl ModelConfig {
     /// The configuration as Hugging Face's keys.
     pub fn to_json(&self) -> Value {
         raw::render(self)
+    }
+
+    /// What a cache holds for a position.
+    pub fn kv_shape(&self, dtype: KvDtype) -> KvShape {
+        KvShape { layers: self.num_layers, heads: self.heads, d_qk: self.head_dim, d_v: self.head_dim, dtype }
     }
 
     /// The preset `sigma-tiny` for a vocabulary.

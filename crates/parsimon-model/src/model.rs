@@ -1,9 +1,9 @@
 //! The model and its forward pass.
 
-use parsimon_attn::{Attention, KvCache};
+use parsimon_attn::{Attention, KvDtype, KvPool, KvSequence};
 use parsimon_lut::DenseMatrix;
 
-use crate::batch::{Batch, Segment};
+use crate::batch::{Batch, Pass, Segment};
 use crate::block::{Block, rms_norm};
 use crate::{Linear, ModelConfig, ModelError, PackCacheReport, RopeFrequencies};
 
@@ -21,35 +21,32 @@ pub struct Model {
     pub(crate) pack_cache: Option<PackCacheReport>,
 }
 
-/// The keys and values of one sequence, in every layer.
+/// The keys and values of one sequence, in every layer: a pool of its own that grows.
 #[derive(Clone, Debug)]
 pub struct KvState {
-    layers: Vec<KvCache>,
+    pub(crate) pool: KvPool,
+    pub(crate) sequence: KvSequence,
 }
 
 impl KvState {
     /// Positions held.
     pub fn len(&self) -> usize {
-        self.layers.first().map_or(0, KvCache::len)
+        self.sequence.len()
     }
 
     /// Whether no position is held.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.sequence.is_empty()
     }
 
     /// Bytes of the keys and values held.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(KvCache::bytes).sum()
-    }
-
-    pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut KvCache {
-        &mut self.layers[layer]
+        self.len() * self.pool.shape().position_bytes()
     }
 
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
-        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+        self.pool.truncate(&mut self.sequence, len);
     }
 }
 
@@ -66,8 +63,7 @@ impl Model {
 
     /// An empty cache for a new sequence.
     pub fn new_state(&self) -> KvState {
-        let cache = KvCache::new(self.config.heads, self.config.head_dim, self.config.head_dim);
-        KvState { layers: vec![cache; self.config.num_layers] }
+        KvState { pool: KvPool::new(self.config.kv_shape(KvDtype::F32), None), sequence: KvSequence::default() }
     }
 
     /// Every linear layer inside the blocks.
@@ -128,11 +124,15 @@ impl Model {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        self.run(Batch { segments: vec![Segment { tokens, state }] })
+        let KvState { pool, sequence } = state;
+        self.run(Batch { pool, segments: vec![Segment { tokens, sequence }], pass: Pass::Fast })
     }
 
     /// The normalized output of the last block for the tokens of all segments, `[n, hidden]`; no segment is empty, and all tokens are checked.
+    ///
+    /// The sequences grow by the tokens, or stay as they are when there is an error.
     pub(crate) fn run(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
+        batch.reserve()?;
         let tokens = batch.segments.iter().flat_map(|segment| segment.tokens);
         let mut x: Vec<f32> = tokens.flat_map(|&token| self.embed.row(token as usize)).copied().collect();
         let angles = batch.angles(&self.rope);
@@ -141,6 +141,7 @@ impl Model {
             let shared = (&self.config, &self.attention);
             block.forward(shared, &angles, (&mut batch, layer), &mut x, &mut buffers)?;
         }
+        batch.advance();
         Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
     }
 
