@@ -9,7 +9,7 @@ mod scaling;
 
 use std::path::{Path, PathBuf};
 
-use parsimon_attn::HeadMap;
+use parsimon_attn::{HeadMap, KvDtype, KvShape};
 use parsimon_core::Diagnose;
 use parsimon_core::io::{FormatError, read_json};
 use serde_json::Value;
@@ -92,6 +92,11 @@ impl ModelConfig {
     /// The configuration as Hugging Face's keys.
     pub fn to_json(&self) -> Value {
         raw::render(self)
+    }
+
+    /// What a cache holds for a position.
+    pub fn kv_shape(&self, dtype: KvDtype) -> KvShape {
+        KvShape { layers: self.num_layers, heads: self.heads, d_qk: self.head_dim, d_v: self.head_dim, dtype }
     }
 
     /// The preset `sigma-tiny` for a vocabulary.

@@ -1,8 +1,8 @@
 //! The model and its forward pass.
 
-use parsimon_attn::{Attention, KvCache};
+use parsimon_attn::{Attention, KvDtype, KvPool, KvSequence};
 
-use crate::batch::{Batch, Segment};
+use crate::batch::{Batch, Pass, Segment};
 use crate::block::{Block, rms_norm};
 use crate::embedding::Embedding;
 use crate::rope::RopePhase;
@@ -23,10 +23,11 @@ pub struct Model {
     pub(crate) pack_cache: Option<PackCacheReport>,
 }
 
-/// The keys and values of one sequence, in every layer.
+/// The keys and values of one sequence, in every layer: a pool of its own that grows.
 #[derive(Clone, Debug)]
 pub struct KvState {
-    layers: Vec<KvCache>,
+    pub(crate) pool: KvPool,
+    pub(crate) sequence: KvSequence,
     /// The tokens of all positions, where the rotation depends on their number; else empty.
     tokens: Vec<u32>,
     /// What the keys were rotated with.
@@ -36,26 +37,30 @@ pub struct KvState {
 impl KvState {
     /// Positions held.
     pub fn len(&self) -> usize {
-        self.layers.first().map_or(0, KvCache::len)
+        self.sequence.len()
     }
 
     /// Whether no position is held.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.sequence.is_empty()
     }
 
     /// Bytes of the keys and values held.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(KvCache::bytes).sum()
+        self.len() * self.pool.shape().position_bytes()
     }
 
-    pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut KvCache {
-        &mut self.layers[layer]
+    /// Takes note of tokens that were run.
+    fn note(&mut self, tokens: &[u32], phase: RopePhase, keep: bool) {
+        self.phase = phase;
+        if keep {
+            self.tokens.extend(tokens);
+        }
     }
 
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
-        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+        self.pool.truncate(&mut self.sequence, len);
         self.tokens.truncate(len);
     }
 }
@@ -73,8 +78,12 @@ impl Model {
 
     /// An empty cache for a new sequence.
     pub fn new_state(&self) -> KvState {
-        let cache = KvCache::new(self.config.heads, self.config.head_dim, self.config.head_dim);
-        KvState { layers: vec![cache; self.config.num_layers], tokens: Vec::new(), phase: RopePhase::default() }
+        KvState {
+            pool: KvPool::new(self.config.kv_shape(KvDtype::F32), None),
+            sequence: KvSequence::default(),
+            tokens: Vec::new(),
+            phase: RopePhase::default(),
+        }
     }
 
     /// Every linear layer inside the blocks.
@@ -135,47 +144,43 @@ impl Model {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        self.run(Batch { segments: vec![Segment { tokens, state }] })
+        let held = state.len();
+        let phase = self.rope.phase(held + tokens.len());
+        if held > 0 && phase != state.phase {
+            return self.renew(tokens, state);
+        }
+        let KvState { pool, sequence, .. } = state;
+        let hidden = self.run(Batch { pool, segments: vec![Segment { tokens, sequence }], pass: Pass::Fast })?;
+        state.note(tokens, phase, self.rope.depends_on_length());
+        Ok(hidden)
+    }
+
+    /// As [`hidden`](Self::hidden) where the keys of `state` were rotated with a table that does not hold any more: all tokens run again.
+    fn renew(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
+        let all = [&*state.tokens, tokens].concat();
+        let mut sequence = KvSequence::default();
+        let segments = vec![Segment { tokens: &all, sequence: &mut sequence }];
+        let hidden = self.run(Batch { pool: &mut state.pool, segments, pass: Pass::Fast });
+        if hidden.is_ok() {
+            std::mem::swap(&mut state.sequence, &mut sequence);
+        }
+        state.pool.truncate(&mut sequence, 0);
+        let hidden = hidden?;
+        state.note(tokens, self.rope.phase(all.len()), true);
+        Ok(hidden[(all.len() - tokens.len()) * self.config.hidden_size..].to_vec())
+    }
+
+    /// Whether the keys of a sequence of `held` tokens are of no use when it grows to `len`, because another rotary table holds then: the
+    /// sequence has to be run again from its first token. Prefixes of such models cannot be shared either.
+    pub fn is_stale(&self, held: usize, len: usize) -> bool {
+        held > 0 && self.rope.phase(held) != self.rope.phase(len)
     }
 
     /// The normalized output of the last block for the tokens of all segments, `[n, hidden]`; no segment is empty, and all tokens are checked.
     ///
-    /// Where the rotation depends on the length of a sequence and this pass changes it, the sequence is computed again from its first token.
-    pub(crate) fn run(&self, batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
-        if !self.rope.depends_on_length() {
-            return self.forward(batch);
-        }
-        let mut segments = batch.segments;
-        // What a segment runs: its tokens, after all before them where those are stale.
-        let runs: Vec<Vec<u32>> = segments.iter_mut().map(|segment| self.renew(segment)).collect();
-        let parts =
-            segments.iter_mut().zip(&runs).map(|(segment, tokens)| Segment { tokens, state: &mut *segment.state });
-        let hidden = self.forward(Batch { segments: parts.collect() })?;
-        let (mut rest, mut wanted) = (&*hidden, Vec::new());
-        for (segment, run) in segments.iter_mut().zip(&runs) {
-            let (rows, others) = rest.split_at(run.len() * self.config.hidden_size);
-            wanted.extend(&rows[(run.len() - segment.tokens.len()) * self.config.hidden_size..]);
-            segment.state.tokens.extend(segment.tokens);
-            rest = others;
-        }
-        Ok(wanted)
-    }
-
-    /// The tokens to run for a segment; empties the cache where its keys are of another phase.
-    fn renew(&self, segment: &mut Segment<'_>) -> Vec<u32> {
-        let state = &mut *segment.state;
-        let phase = self.rope.phase(state.len() + segment.tokens.len());
-        let mut run = Vec::new();
-        if phase != state.phase {
-            run.clone_from(&state.tokens);
-            state.layers.iter_mut().for_each(|layer| layer.truncate(0));
-            state.phase = phase;
-        }
-        run.extend(segment.tokens);
-        run
-    }
-
-    fn forward(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
+    /// The sequences grow by the tokens, or stay as they are when there is an error.
+    pub(crate) fn run(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
+        batch.reserve()?;
         let mut x = Vec::new();
         for &token in batch.segments.iter().flat_map(|segment| segment.tokens) {
             self.embed.push_row(token as usize, &mut x);
@@ -189,6 +194,7 @@ impl Model {
             let shared = (&self.config, attention);
             block.forward(shared, &angles, (&mut batch, layer), &mut x, &mut buffers)?;
         }
+        batch.advance();
         Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
     }
 

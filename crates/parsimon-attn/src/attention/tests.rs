@@ -2,7 +2,7 @@ use parsimon_core::SplitMix64;
 use parsimon_testkit::rel_l2;
 
 use super::*;
-use crate::{HeadMap, Mask, reference};
+use crate::{HeadMap, KvPool, KvSequence, KvShape, Mask, reference};
 
 /// `f32` sums of a few hundred terms and an exponential of relative error 1e-7.
 const TOLERANCE: f64 = 2e-6;
@@ -150,11 +150,12 @@ fn decode_steps_equal_the_rows_of_prefill() {
     let case = Case::new((8, 2, 4), (32, 32), (90, 90), Mask::Causal);
     let (o, _) = case.run();
     let attention = Attention::prepare(&case.config).unwrap();
-    let mut cache = crate::KvCache::new(case.config.heads, 32, 32);
+    let shape = KvShape { layers: 1, heads: case.config.heads, d_qk: 32, d_v: 32, dtype: crate::KvDtype::F32 };
+    let (mut pool, mut sequence) = (KvPool::new(shape, None), KvSequence::default());
     for i in 0..90 {
-        cache.append(&case.k[i * 2 * 32..][..2 * 32], &case.v[i * 4 * 32..][..4 * 32]).unwrap();
+        pool.append(&mut sequence, &case.k[i * 2 * 32..][..2 * 32], &case.v[i * 4 * 32..][..4 * 32]).unwrap();
         let mut row = vec![0.0; 8 * 32];
-        attention.forward_into(&case.q[i * 8 * 32..][..8 * 32], cache.view(), &mut row, None).unwrap();
+        attention.forward_into(&case.q[i * 8 * 32..][..8 * 32], pool.view(0, &sequence, 0), &mut row, None).unwrap();
         let expected: Vec<f64> = o[i * 8 * 32..][..8 * 32].iter().map(|&o| f64::from(o)).collect();
         assert!(rel_l2(&row, &expected) <= TOLERANCE, "row {i}");
     }
@@ -185,4 +186,50 @@ fn wrong_lengths_are_named() {
     assert_eq!(Attention::prepare(&zero).unwrap_err(), AttnError::ZeroDim { what: "d_v" });
     let capped = AttnConfig { soft_cap: Some(0.0), ..case.config };
     assert_eq!(Attention::prepare(&capped).unwrap_err().to_string(), "soft_cap = 0: must be positive");
+}
+
+/// Every element type against the definition over the numbers that the pool kept, and all ways against each other.
+#[test]
+fn pages_of_every_element_type_equal_the_definition() {
+    for dtype in crate::KvDtype::ALL {
+        for (d, mask) in [((32, 32), Mask::Causal), ((24, 40), Mask::sliding(70)), ((10, 6), Mask::Full)] {
+            for (t_q, t_k) in [(1, 1), (1, 64), (3, 65), (4, 200), (7, 130), (70, 70)] {
+                let case = Case::new((6, 2, 3), d, (t_q, t_k), mask);
+                let config = case.config;
+                let shape = KvShape { layers: 1, heads: config.heads, d_qk: d.0, d_v: d.1, dtype };
+                let (mut pool, mut sequence) = (KvPool::new(shape, None), KvSequence::default());
+                pool.append(&mut sequence, &case.k, &case.v).unwrap();
+                let view = pool.view(0, &sequence, 0);
+                let (expected, _) = reference::attention(&config, &case.q, view);
+                let attention = Attention::prepare(&config).unwrap();
+                let mut o = vec![f32::NAN; expected.len()];
+                attention.forward_into(&case.q, view, &mut o, None).unwrap();
+                assert!(rel_l2(&o, &expected) <= TOLERANCE, "{dtype:?}, {config:?}, {t_q}, {t_k}");
+                attention.rows_into(&case.q, view, &mut o, None).unwrap();
+                assert!(rel_l2(&o, &expected) <= TOLERANCE, "{dtype:?}, {config:?}, {t_q}, {t_k} by rows");
+                if dtype == crate::KvDtype::F32 {
+                    let mut plain = vec![f32::NAN; expected.len()];
+                    attention.rows_into(&case.q, case.view(), &mut plain, None).unwrap();
+                    assert_eq!(o, plain, "pages and plain rows have the same bits");
+                }
+            }
+        }
+    }
+}
+
+/// Rows of one call have the bits of calls with one query each.
+#[test]
+fn rows_do_not_see_each_other() {
+    let case = Case::new((4, 2, 2), (32, 32), (16, 150), Mask::sliding(100));
+    let attention = Attention::prepare(&case.config).unwrap();
+    let mut together = vec![0.0; 16 * 4 * 32];
+    attention.rows_into(&case.q, case.view(), &mut together, None).unwrap();
+    for i in 0..16 {
+        let keys = 150 - 15 + i;
+        let (k, v) = (&case.k[..keys * 2 * 32], &case.v[..keys * 2 * 32]);
+        let view = KvView::from_rows(case.config.heads, (32, 32), keys, k, v).unwrap();
+        let mut alone = vec![0.0; 4 * 32];
+        attention.forward_into(&case.q[i * 4 * 32..][..4 * 32], view, &mut alone, None).unwrap();
+        assert_eq!(alone, together[i * 4 * 32..][..4 * 32], "row {i}");
+    }
 }

@@ -1,4 +1,4 @@
-use parsimon_attn::{AttnConfig, HeadMap, KvCache, Mask};
+use parsimon_attn::{AttnConfig, HeadMap, Mask};
 use parsimon_core::SplitMix64;
 use parsimon_core::quant::rtn::{Levels, quantize};
 use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix};
@@ -97,7 +97,14 @@ fn unfused_gated(gated: &Gated<'_>, x: &[f32], n: usize) -> Vec<f32> {
 }
 
 /// [`Block::forward`] with every step stored.
-fn unfused_block(block: &Block, model: &Model, angles: &RopeAngles, cache: &mut KvCache, x: &mut [f32], n: usize) {
+fn unfused_block(
+    block: &Block,
+    model: &Model,
+    angles: &RopeAngles,
+    (state, layer): (&mut KvState, usize),
+    x: &mut [f32],
+    n: usize,
+) {
     let config = &model.config;
     let stored = rms_norm(x, &block.input_norm, config.rms_norm_eps);
     let [mut q, mut k, v] = block.qkv(&mut Activations::new(&stored, n)).unwrap();
@@ -106,9 +113,9 @@ fn unfused_block(block: &Block, model: &Model, angles: &RopeAngles, cache: &mut 
     }
     angles.rotate(&mut q, config.heads.n_q());
     angles.rotate(&mut k, config.heads.n_k());
-    cache.append(&k, &v).unwrap();
+    state.pool.write(layer, &state.sequence, &k, &v).unwrap();
     let mut heads = vec![0.0; q.len()];
-    model.attention[0].forward_into(&q, cache.view(), &mut heads, None).unwrap();
+    model.attention[0].forward_into(&q, state.pool.view(layer, &state.sequence, n), &mut heads, None).unwrap();
     add(x, &block.o_proj.apply(&mut Activations::new(&heads, n)).unwrap());
     let stored = rms_norm(x, &block.mlp_norm, config.rms_norm_eps);
     add(x, &unfused_gated(&block.gated(), &stored, n));
@@ -119,9 +126,11 @@ fn unfused_logits(model: &Model, tokens: &[u32], state: &mut KvState) -> Vec<f32
     let mut x = Vec::new();
     tokens.iter().for_each(|&token| model.embed.push_row(token as usize, &mut x));
     let angles = model.rope.angles(start, n);
-    for (block, cache) in model.blocks.iter().zip(&mut state.layers) {
-        unfused_block(block, model, &angles, cache, &mut x, n);
+    state.pool.reserve(&mut state.sequence, n).unwrap();
+    for (layer, block) in model.blocks.iter().enumerate() {
+        unfused_block(block, model, &angles, (state, layer), &mut x, n);
     }
+    state.pool.advance(&mut state.sequence, n);
     model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n).unwrap()
 }
 
@@ -170,43 +179,44 @@ fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
     check(&[table, None, None, None, bytes, bytes, None, None, table, None], 2, 1);
 }
 
-/// The last logits of every sequence in one pass.
-fn batched_logits(model: &Model, sequences: &mut [(Vec<u32>, KvState)]) -> Vec<f32> {
-    let n = sequences.iter().map(|(tokens, _)| tokens.len()).sum();
-    let segments = sequences.iter_mut().map(|(tokens, state)| Segment { tokens, state }).collect();
-    model.project(&model.run(Batch { segments }).unwrap(), n).unwrap()
-}
-
-/// Up to 16 tokens of several sequences in a pass have the bits that each has alone.
+/// Up to 16 tokens of several sequences in an exact pass have the bits that each has alone, whatever the weights.
 #[test]
 fn sequences_do_not_see_each_other() {
     for level in Level::available() {
         for form in [None, TWO, Some(Levels::Bits(3)), FOUR, TERNARY, Some(Levels::Bits(8))] {
-            let model = random_model(&[form], level);
-            let vocab_size = model.config.vocab_size;
-            let lengths = [1, 4, 1, 3, 1, 1, 2, 1];
-            let sequence = |i: usize, len: usize| {
-                let mut state = model.new_state();
-                let before: Vec<u32> = (0..3 * i + 1).map(|t| ((7 * t + i) % vocab_size) as u32).collect();
-                model.logits(&before, &mut state).unwrap();
-                ((0..len).map(|t| ((5 * t + 3 * i) % vocab_size) as u32).collect::<Vec<u32>>(), state)
-            };
-            let mut sequences: Vec<_> = lengths.iter().enumerate().map(|(i, &len)| sequence(i, len)).collect();
-            let mut alone = sequences.clone();
-            let expected: Vec<f32> =
-                alone.iter_mut().flat_map(|(tokens, state)| model.logits(tokens, state).unwrap()).collect();
-            let batched = batched_logits(&model, &mut sequences);
-            assert_eq!(batched, expected, "{form:?} on {level}");
-            for ((_, state), (_, alone)) in sequences.iter().zip(&alone) {
-                assert_eq!(state.len(), alone.len());
-            }
-            // Each token after the other is the same again.
-            for i in 0..lengths.len() {
-                let (tokens, mut state) = sequence(i, lengths[i]);
-                let at: usize = lengths[..i].iter().sum();
-                let one: Vec<f32> = tokens.iter().flat_map(|&t| model.logits(&[t], &mut state).unwrap()).collect();
-                assert_eq!(one, batched[at * vocab_size..][..one.len()], "{form:?} on {level}");
-            }
+            check_exact_passes(&random_model(&[form], level), &format!("{form:?} on {level}"));
         }
+    }
+}
+
+#[track_caller]
+fn check_exact_passes(model: &Model, what: &str) {
+    let vocab_size = model.config.vocab_size;
+    let lengths = [1, 5, 1, 3, 1, 1, 3, 1];
+    assert_eq!(lengths.iter().sum::<usize>(), Batch::EXACT_MAX);
+    let token = |i: usize| (i % vocab_size) as u32;
+    let tokens: Vec<Vec<u32>> =
+        lengths.iter().enumerate().map(|(i, &len)| (0..len).map(|t| token(5 * t + 3 * i)).collect()).collect();
+    let before = |i: usize| (0..3 * i + 1).map(|t| token(7 * t + i)).collect::<Vec<u32>>();
+
+    let mut alone = Vec::new();
+    for (i, tokens) in tokens.iter().enumerate() {
+        let mut state = model.new_state();
+        model.logits(&before(i), &mut state).unwrap();
+        alone.extend(tokens.iter().flat_map(|&token| model.logits(&[token], &mut state).unwrap()));
+    }
+
+    let mut pool = model.new_state().pool;
+    let mut sequences: Vec<KvSequence> = vec![KvSequence::default(); lengths.len()];
+    for (i, sequence) in sequences.iter_mut().enumerate() {
+        let tokens = before(i);
+        let segments = vec![Segment { tokens: &tokens, sequence }];
+        model.run(Batch { pool: &mut pool, segments, pass: Pass::Fast }).unwrap();
+    }
+    let segments = tokens.iter().zip(&mut sequences).map(|(tokens, sequence)| Segment { tokens, sequence }).collect();
+    let hidden = model.run(Batch { pool: &mut pool, segments, pass: Pass::Exact }).unwrap();
+    assert_eq!(model.project(&hidden, Batch::EXACT_MAX).unwrap(), alone, "{what}");
+    for (i, sequence) in sequences.iter().enumerate() {
+        assert_eq!(sequence.len(), 3 * i + 1 + lengths[i]);
     }
 }
