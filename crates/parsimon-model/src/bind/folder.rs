@@ -59,9 +59,12 @@ impl FolderSource<'_> {
     fn form(&self, stem: &str) -> Form<'_> {
         let weight = format!("{stem}.weight");
         let in_block = stem.starts_with("model.layers.");
+        // The output layer may be packed like a projection; where nothing of it is there, its plain name is missing.
+        let is_words =
+            || !self.checkpoint.contains(&weight) && (in_block || self.checkpoint.contains(&format!("{stem}.qweight")));
         match &self.config.quantization {
-            Some(Quantization::Gptq(config)) if !self.checkpoint.contains(&weight) && in_block => Form::Gptq(config),
-            Some(Quantization::Awq(config)) if !self.checkpoint.contains(&weight) && in_block => Form::Awq(config),
+            Some(Quantization::Gptq(config)) if is_words() => Form::Gptq(config),
+            Some(Quantization::Awq(config)) if is_words() => Form::Awq(config),
             Some(Quantization::BitNet(config)) if in_block => {
                 let packed = self.checkpoint.tensor(&weight).is_ok_and(|tensor| tensor.dtype() == DType::U8);
                 match (packed, config.online) {

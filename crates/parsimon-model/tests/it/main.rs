@@ -5,6 +5,7 @@ mod convert;
 mod families;
 mod gguf;
 mod made;
+mod packed;
 
 use std::path::Path;
 
