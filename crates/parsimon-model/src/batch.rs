@@ -21,7 +21,6 @@ pub(crate) struct Segment<'a> {
 pub(crate) enum Pass {
     /// As is fastest.
     Fast,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine's steps come next"))]
     /// Row by row: with at most [`Batch::EXACT_MAX`] tokens, each has the bits that it has in a pass of its own.
     Exact,
 }
@@ -36,7 +35,6 @@ pub(crate) struct Batch<'a> {
 
 impl Batch<'_> {
     /// Up to so many tokens every product of a token with weights has the bits that it has alone.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine's steps come next"))]
     pub(crate) const EXACT_MAX: usize = 16;
 
     /// Tokens of all sequences.

@@ -10,7 +10,7 @@ use crate::block::{AugQ, Gated, SwiGlu, add, normed};
 use crate::rope::RopeAngles;
 
 /// How the projections are held, by their turn: `None` is dense.
-type Forms<'a> = &'a [Option<Levels>];
+pub(crate) type Forms<'a> = &'a [Option<Levels>];
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -68,7 +68,7 @@ fn random_block(config: &ModelConfig, forms: Forms<'_>, level: Level, rng: &mut 
     }
 }
 
-fn random_model(forms: Forms<'_>, level: Level) -> Model {
+pub(crate) fn random_model(forms: Forms<'_>, level: Level) -> Model {
     let config = config();
     let mut rng = SplitMix64::new(77);
     let table = random(config.vocab_size * config.hidden_size, 1.0, &mut rng);
