@@ -56,6 +56,7 @@ mod batch;
 mod bind;
 mod block;
 mod config;
+mod embedding;
 mod engine;
 mod error;
 mod generate;
@@ -70,20 +71,23 @@ mod sample;
 mod tokenizer;
 
 pub use bind::LoadOptions;
-pub use config::{Architecture, ConfigError, ModelConfig, RopeScaling, SIGMA_TINY};
+pub use config::{
+    Activation, Architecture, BitNetConfig, BlockTraits, ConfigError, ModelConfig, Quantization, RopeScaling,
+    SIGMA_TINY,
+};
 pub use engine::{
     Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryNeed, NGramOptions, Request, RequestId,
     SampledToken, TokenConstraint, Usage,
 };
 pub use error::ModelError;
 pub use generate::{GenerateOptions, generate};
-pub use linear::{Activations, Linear};
+pub use linear::{Activations, BitNetMatrix, Linear};
 pub use model::{KvState, Model};
 pub use pack_cache::{PackCache, PackCacheReport};
 pub use parsimon_attn::KvDtype;
 pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
 pub use quantize::{LayerReport, QuantizeOptions, QuantizeReport, quantize_folder};
-pub use rope::RopeFrequencies;
+pub use rope::{RopeFrequencies, RopePhase};
 pub use sample::{Sampler, SamplerError, SamplingOptions};
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{Tokenizer, TokenizerError};

@@ -39,7 +39,7 @@ fn a_configuration_round_trips() {
 
 #[test]
 fn errors_name_file_key_value_and_expectation() {
-    check_error(|c| c["model_type"] = "mamba".into(), &["model_type", "mamba", "llama or sigma"]);
+    check_error(|c| c["model_type"] = "mamba".into(), &["model_type", "mamba", "llama", "bitnet"]);
     check_error(|c| c["num_attention_heads"] = 0.into(), &["num_attention_heads", "is 0"]);
     check_error(|c| c["num_key_heads"] = 3.into(), &["n_q = 4, n_k = 3, n_v = 2"]);
     check_error(|c| c["num_key_value_heads"] = 8.into(), &["num_key_value_heads", "is 8", "= 1", "= 2"]);
@@ -49,7 +49,10 @@ fn errors_name_file_key_value_and_expectation() {
     check_error(|c| c["hidden_act"] = "gelu".into(), &["hidden_act", "gelu", "silu"]);
     check_error(|c| c["rope_scaling"] = json!({"type": "magic"}), &["rope_scaling.rope_type", "magic"]);
     check_error(|c| c["rope_scaling"] = json!({"type": "linear"}), &["rope_scaling.factor", "missing"]);
-    check_error(|c| c["quantization_config"] = json!({"quant_method": "awq"}), &["quant_method", "awq", "gptq"]);
+    check_error(
+        |c| c["quantization_config"] = json!({"quant_method": "hqq"}),
+        &["quant_method", "hqq", "gptq, awq or bitnet"],
+    );
     check_error(|c| c["quantization_config"] = json!({"quant_method": "gptq"}), &["quantization_config", "bits"]);
     check_error(|c| c["rms_norm_eps"] = (-1.0).into(), &["rms_norm_eps", "-1.0"]);
     assert!(parse(&json!([])).is_err());

@@ -32,12 +32,12 @@ impl MemoryNeed {
         let product = |factors: &[usize]| factors.iter().fold(1usize, |product, &x| product.saturating_mul(x));
         let page = product(&[KvPool::PAGE, config.kv_shape(options.cache_dtype).position_bytes()]);
         let cache = product(&[options.cache_positions.div_ceil(KvPool::PAGE), page]);
-        let tokens = options.step_tokens.min(config.max_position_embeddings).max(Batch::EXACT_MAX);
+        let tokens = options.step_tokens.min(config.context_length()).max(Batch::EXACT_MAX);
         let heads = (2 * config.heads.n_q() + config.heads.n_k() + config.heads.n_v()) * config.head_dim;
         // The residual, its norm and a result; both sides of the gate and their product.
         let row = 3 * config.hidden_size + heads + 3 * config.intermediate_size.max(config.aug_q_size);
         let logits = product(&[Batch::EXACT_MAX, config.vocab_size]);
-        let positions = options.cache_positions.min(config.max_position_embeddings);
+        let positions = options.cache_positions.min(config.context_length());
         let packed = product(&[positions, (config.heads.n_k() + config.heads.n_v()) * config.head_dim]);
         let floats = product(&[tokens, row]).saturating_add(logits).saturating_add(packed);
         MemoryNeed { weights, cache, work: product(&[4, floats]) }

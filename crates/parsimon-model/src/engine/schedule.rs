@@ -20,9 +20,14 @@ impl Engine {
             return Ok(());
         }
         self.stats.steps += 1;
-        let max_positions = self.model.config().max_position_embeddings;
-        let (chunk, speculative) = (self.options.step_tokens, self.options.speculative);
+        let max_positions = self.model.config().context_length();
+        let chunk = self.options.step_tokens;
+        // A draft would be rotated for a longer sequence.
+        let speculative = self.options.speculative.filter(|_| !self.model.rope.depends_on_length());
         for sequence in &mut self.running {
+            if self.model.is_stale(sequence.rotated_for, sequence.tokens.len()) {
+                self.pool.truncate(&mut sequence.kv, 0);
+            }
             sequence.plan(chunk, speculative.as_ref(), max_positions);
         }
         let tokens = self.run_outputs(events);
@@ -34,7 +39,7 @@ impl Engine {
     fn admit(&mut self) {
         while self.running.len() < self.options.max_sequences {
             let Some(mut sequence) = self.waiting.pop_front() else { return };
-            let known = if self.options.prefix_cache { self.prefix.find(&sequence.tokens) } else { Vec::new() };
+            let known = if self.shares_prefixes() { self.prefix.find(&sequence.tokens) } else { Vec::new() };
             sequence.kv = self.pool.share(&known);
             // At least one token must run to give logits.
             self.pool.truncate(&mut sequence.kv, sequence.tokens.len() - 1);
@@ -135,9 +140,14 @@ impl Engine {
         self.waiting.push_front(sequence);
     }
 
+    /// Keys that were rotated for a length are of no use to sequences of another.
+    fn shares_prefixes(&self) -> bool {
+        self.options.prefix_cache && !self.model.rope.depends_on_length()
+    }
+
     /// Keeps the whole pages of a sequence for those that begin alike.
     fn keep_prefix(&mut self, sequence: &Sequence) {
-        if self.options.prefix_cache {
+        if self.shares_prefixes() {
             let seen = &sequence.tokens[..sequence.kv.len()];
             self.prefix.insert(seen, sequence.kv.pages(), &mut self.pool);
         }
@@ -195,7 +205,7 @@ impl Engine {
 
     /// Lets others begin like a prompt that has just been seen.
     fn keep_prompt(&mut self, at: usize) {
-        if self.options.prefix_cache {
+        if self.shares_prefixes() {
             let sequence = &self.running[at];
             let pages = sequence.prompt_len / KvPool::PAGE;
             let (tokens, pages) = (&sequence.tokens[..pages * KvPool::PAGE], &sequence.kv.pages()[..pages]);
@@ -204,7 +214,7 @@ impl Engine {
     }
 }
 
-/// Logits of all rows that choose tokens, in the order of the sequences.
+/// Logits of all rows that choose tokens, in the order of the sequences, which stay as they were when there is an error.
 fn logits(
     model: &Model,
     pool: &mut KvPool,
@@ -214,13 +224,25 @@ fn logits(
     let hidden_size = model.config().hidden_size;
     let choices: Vec<(usize, usize)> =
         sequences.iter().map(|sequence| (sequence.feed.len(), sequence.choices)).collect();
-    let segments =
-        sequences.iter_mut().map(|sequence| Segment { tokens: &sequence.feed, sequence: &mut sequence.kv }).collect();
+    let segments = sequences
+        .iter_mut()
+        .map(|sequence| {
+            let (tokens, len) = (&sequence.feed, sequence.rotated_for);
+            Segment { tokens, sequence: &mut sequence.kv, len }
+        })
+        .collect();
     let hidden = model.run(Batch { pool, segments, pass })?;
     let (mut chosen, mut at) = (Vec::new(), 0);
     for (n, choices) in choices {
         at += n;
         chosen.extend_from_slice(&hidden[(at - choices) * hidden_size..at * hidden_size]);
     }
-    Ok(model.project(&chosen, chosen.len() / hidden_size))
+    let logits = model.project(&chosen, chosen.len() / hidden_size);
+    if logits.is_err() {
+        for sequence in sequences {
+            let before = sequence.kv.len() - sequence.feed.len();
+            pool.truncate(&mut sequence.kv, before);
+        }
+    }
+    logits
 }

@@ -22,6 +22,8 @@ pub(super) struct Sequence {
     pub(super) cached_tokens: usize,
     /// As many positions as the model has seen tokens.
     pub(super) kv: KvSequence,
+    /// The length that the rotary table of the keys belongs to.
+    pub(super) rotated_for: usize,
     /// The tokens of the pass that comes: some of `tokens`, then a draft.
     pub(super) feed: Vec<u32>,
     draft: Vec<u32>,
@@ -41,6 +43,7 @@ impl Sequence {
             tokens,
             cached_tokens: 0,
             kv: KvSequence::default(),
+            rotated_for: 0,
             feed: Vec::new(),
             draft: Vec::new(),
             choices: 0,
@@ -69,6 +72,7 @@ impl Sequence {
     /// Sets the tokens that run next.
     pub(super) fn plan(&mut self, chunk: usize, speculative: Option<&NGramOptions>, max_positions: usize) {
         let at = self.kv.len();
+        self.rotated_for = self.tokens.len();
         self.draft.clear();
         let end = if self.is_in_prompt() {
             self.prompt_len.min((at / chunk + 1) * chunk)
@@ -173,7 +177,7 @@ impl Sequence {
             Some(FinishReason::Stop)
         } else if self.tokens.len() - self.prompt_len >= self.request.max_tokens {
             Some(FinishReason::Length)
-        } else if self.tokens.len() > model.config().max_position_embeddings {
+        } else if self.tokens.len() > model.config().context_length() {
             Some(FinishReason::Context)
         } else {
             None

@@ -5,16 +5,18 @@ use parsimon_lut::DenseMatrix;
 use parsimon_simd::Level;
 
 use super::*;
+use crate::embedding::Embedding;
 use crate::model::tests::random_model;
-use crate::{GenerateOptions, SamplingOptions, generate};
+use crate::{GenerateOptions, Linear, SamplingOptions, generate};
 
 const VOCAB: u32 = 60;
 
 /// With an output layer of its own: a random model with tied embeddings repeats its last token for sure.
 fn model(form: Option<Levels>) -> Arc<Model> {
     let mut model = random_model(&[form], Level::best());
-    let ((m, k), mut rng) = (model.embed.shape(), SplitMix64::new(9));
-    model.lm_head = Some(DenseMatrix::new((0..m * k).map(|_| 0.2 * rng.next_normal() as f32).collect(), m, k));
+    let (m, k, mut rng) = (model.config.vocab_size, model.config.hidden_size, SplitMix64::new(9));
+    model.lm_head =
+        Some(Linear::Dense(DenseMatrix::new((0..m * k).map(|_| 0.2 * rng.next_normal() as f32).collect(), m, k)));
     Arc::new(model)
 }
 
@@ -217,7 +219,7 @@ fn requests_end_for_the_reason_that_they_tell() {
     assert_eq!(run(&ending, &options(), vec![request(prompt(9, 2), 30)]).0[0], free);
 
     // The model's context, and a cache that one sequence fills.
-    let limit = model.config().max_position_embeddings;
+    let limit = model.config().context_length();
     check(request(prompt(limit, 2), 30), &options(), 1, FinishReason::Context);
     check(request(prompt(limit - 2, 2), 30), &options(), 3, FinishReason::Context);
     let small = EngineOptions { cache_positions: 64, ..options() };
@@ -248,10 +250,11 @@ fn cancelled_requests_end_and_the_others_go_on() {
 #[test]
 fn a_request_that_fails_leaves_the_others_alone() {
     let mut model = (*model(Some(Levels::Bits(4)))).clone();
-    let (m, k) = model.embed.shape();
-    let mut table = model.embed.weights().to_vec();
+    let (m, k) = (model.config.vocab_size, model.config.hidden_size);
+    let Embedding::Dense(table) = &model.embed else { unreachable!("random models are dense") };
+    let mut table = table.weights().to_vec();
     table[59 * k..60 * k].fill(f32::NAN);
-    model.embed = DenseMatrix::new(table, m, k);
+    model.embed = Embedding::Dense(DenseMatrix::new(table, m, k));
     let model = Arc::new(model);
     let good = || request(vec![1, 2, 3], 12);
     // One fails in its prompt, one is made to choose the token and fails in a pass with others.

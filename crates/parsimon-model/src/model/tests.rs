@@ -1,12 +1,13 @@
 use parsimon_attn::{AttnConfig, HeadMap, Mask};
 use parsimon_core::SplitMix64;
 use parsimon_core::quant::rtn::{Levels, quantize};
-use parsimon_lut::{Backend, LowBitMatrix};
+use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix};
 use parsimon_simd::{Level, vectorize};
 
 use super::*;
+use crate::Activation;
 use crate::Activations;
-use crate::block::{AugQ, Gated, SwiGlu, add, normed};
+use crate::block::{AugQ, Extras, Gated, Glu, add, normed};
 use crate::rope::RopeAngles;
 
 /// How the projections are held, by their turn: `None` is dense.
@@ -61,10 +62,11 @@ fn random_block(config: &ModelConfig, forms: Forms<'_>, level: Level, rng: &mut 
         k_proj,
         v_proj,
         o_proj,
-        post_attention_norm: norm(),
+        mlp_norm: norm(),
         gate_proj,
         up_proj,
         down_proj,
+        extras: Extras::default(),
     }
 }
 
@@ -75,11 +77,11 @@ pub(crate) fn random_model(forms: Forms<'_>, level: Level) -> Model {
     let d = config.head_dim;
     let attn = AttnConfig { heads: config.heads, d_qk: d, d_v: d, scale: None, mask: Mask::Causal, soft_cap: None };
     Model {
-        embed: DenseMatrix::new(table, config.vocab_size, config.hidden_size),
+        embed: Embedding::Dense(DenseMatrix::new(table, config.vocab_size, config.hidden_size)),
         blocks: (0..config.num_layers).map(|_| random_block(&config, forms, level, &mut rng)).collect(),
         norm: vec![1.0; config.hidden_size],
         lm_head: None,
-        attention: Attention::prepare(&attn).unwrap(),
+        attention: vec![Attention::prepare(&attn).unwrap(); config.num_layers],
         rope: RopeFrequencies::new(&config),
         pack_cache: None,
         config,
@@ -90,7 +92,7 @@ pub(crate) fn random_model(forms: Forms<'_>, level: Level) -> Model {
 fn unfused_gated(gated: &Gated<'_>, x: &[f32], n: usize) -> Vec<f32> {
     let [gate, up] = gated.both(&mut Activations::new(x, n)).unwrap();
     let mut inner = vec![0.0; gate.len()];
-    vectorize(Level::best(), SwiGlu { gate: &gate, up: &up, out: &mut inner });
+    vectorize(Level::best(), Glu { act: Activation::Silu, gate: &gate, up: &up, out: &mut inner });
     gated.down.apply(&mut Activations::new(&inner, n)).unwrap()
 }
 
@@ -113,22 +115,23 @@ fn unfused_block(
     angles.rotate(&mut k, config.heads.n_k());
     state.pool.write(layer, &state.sequence, &k, &v).unwrap();
     let mut heads = vec![0.0; q.len()];
-    model.attention.forward_into(&q, state.pool.view(layer, &state.sequence, n), &mut heads, None).unwrap();
+    model.attention[0].forward_into(&q, state.pool.view(layer, &state.sequence, n), &mut heads, None).unwrap();
     add(x, &block.o_proj.apply(&mut Activations::new(&heads, n)).unwrap());
-    let stored = rms_norm(x, &block.post_attention_norm, config.rms_norm_eps);
+    let stored = rms_norm(x, &block.mlp_norm, config.rms_norm_eps);
     add(x, &unfused_gated(&block.gated(), &stored, n));
 }
 
 fn unfused_logits(model: &Model, tokens: &[u32], state: &mut KvState) -> Vec<f32> {
     let (n, start) = (tokens.len(), state.len());
-    let mut x: Vec<f32> = tokens.iter().flat_map(|&token| model.embed.row(token as usize)).copied().collect();
-    let angles = model.rope.angles(start, n);
+    let mut x = Vec::new();
+    tokens.iter().for_each(|&token| model.embed.push_row(token as usize, &mut x));
+    let angles = model.rope.angles(start..start + n, start + n);
     state.pool.reserve(&mut state.sequence, n).unwrap();
     for (layer, block) in model.blocks.iter().enumerate() {
         unfused_block(block, model, &angles, (state, layer), &mut x, n);
     }
     state.pool.advance(&mut state.sequence, n);
-    model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n)
+    model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n).unwrap()
 }
 
 const TWO: Option<Levels> = Some(Levels::Bits(2));
@@ -163,7 +166,7 @@ fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
         let mut inputs = normed(&x, &block.input_norm, model.config.rms_norm_eps);
         block.qkv(&mut inputs).unwrap();
         assert_eq!(inputs.preparations(), qkv, "QKV of {forms:?}");
-        let mut inputs = normed(&x, &block.post_attention_norm, model.config.rms_norm_eps);
+        let mut inputs = normed(&x, &block.mlp_norm, model.config.rms_norm_eps);
         block.gated().both(&mut inputs).unwrap();
         assert_eq!(inputs.preparations(), gate_up, "gate and up of {forms:?}");
     };
@@ -207,12 +210,13 @@ fn check_exact_passes(model: &Model, what: &str) {
     let mut sequences: Vec<KvSequence> = vec![KvSequence::default(); lengths.len()];
     for (i, sequence) in sequences.iter_mut().enumerate() {
         let tokens = before(i);
-        let segments = vec![Segment { tokens: &tokens, sequence }];
+        let segments = vec![Segment { tokens: &tokens, sequence, len: 0 }];
         model.run(Batch { pool: &mut pool, segments, pass: Pass::Fast }).unwrap();
     }
-    let segments = tokens.iter().zip(&mut sequences).map(|(tokens, sequence)| Segment { tokens, sequence }).collect();
+    let segments =
+        tokens.iter().zip(&mut sequences).map(|(tokens, sequence)| Segment { tokens, sequence, len: 0 }).collect();
     let hidden = model.run(Batch { pool: &mut pool, segments, pass: Pass::Exact }).unwrap();
-    assert_eq!(model.project(&hidden, Batch::EXACT_MAX), alone, "{what}");
+    assert_eq!(model.project(&hidden, Batch::EXACT_MAX).unwrap(), alone, "{what}");
     for (i, sequence) in sequences.iter().enumerate() {
         assert_eq!(sequence.len(), 3 * i + 1 + lengths[i]);
     }
