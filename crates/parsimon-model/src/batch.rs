@@ -14,6 +14,8 @@ use crate::{ModelError, RopeFrequencies};
 pub(crate) struct Segment<'a> {
     pub(crate) tokens: &'a [u32],
     pub(crate) sequence: &'a mut KvSequence,
+    /// The length that chooses the rotary table: of the whole sequence when these tokens are a part of what is known of it.
+    pub(crate) len: usize,
 }
 
 /// How the queries of a pass attend.
@@ -21,7 +23,6 @@ pub(crate) struct Segment<'a> {
 pub(crate) enum Pass {
     /// As is fastest.
     Fast,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine's steps come next"))]
     /// Row by row: with at most [`Batch::EXACT_MAX`] tokens, each has the bits that it has in a pass of its own.
     Exact,
 }
@@ -36,7 +37,6 @@ pub(crate) struct Batch<'a> {
 
 impl Batch<'_> {
     /// Up to so many tokens every product of a token with weights has the bits that it has alone.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine's steps come next"))]
     pub(crate) const EXACT_MAX: usize = 16;
 
     /// Tokens of all sequences.
@@ -46,13 +46,16 @@ impl Batch<'_> {
 
     /// Cosines and sines of every token's position; each sequence has its own frequencies where they depend on its length.
     pub(crate) fn angles(&self, rope: &RopeFrequencies) -> RopeAngles {
-        let parts = self.segments.iter().map(|segment| rope.angles(segment.sequence.len(), segment.tokens.len()));
+        let parts = self.segments.iter().map(|Segment { tokens, sequence, len }| {
+            let start = sequence.len();
+            rope.angles(start..start + tokens.len(), *len)
+        });
         RopeAngles::concat(parts)
     }
 
     /// Makes room for the tokens.
     pub(crate) fn reserve(&mut self) -> Result<(), ModelError> {
-        for Segment { tokens, sequence } in &mut self.segments {
+        for Segment { tokens, sequence, .. } in &mut self.segments {
             self.pool.reserve(sequence, tokens.len())?;
         }
         Ok(())
@@ -60,7 +63,7 @@ impl Batch<'_> {
 
     /// Takes the tokens as part of their sequences, after all layers.
     pub(crate) fn advance(&mut self) {
-        for Segment { tokens, sequence } in &mut self.segments {
+        for Segment { tokens, sequence, .. } in &mut self.segments {
             self.pool.advance(sequence, tokens.len());
         }
     }
@@ -77,7 +80,7 @@ impl Batch<'_> {
         let n = self.n();
         let [q_row, k_row, v_row, out_row] = [q.len(), k.len(), v.len(), out.len()].map(|len| len / n);
         let mut at = 0;
-        for Segment { tokens, sequence } in &self.segments {
+        for Segment { tokens, sequence, .. } in &self.segments {
             let n = tokens.len();
             self.pool.write(layer, sequence, &k[at * k_row..][..n * k_row], &v[at * v_row..][..n * v_row])?;
             at += n;

@@ -9,7 +9,8 @@ use parsimon_core::quant::{BlockError, PackedError, QuantError};
 use parsimon_core::{Cancelled, Diagnose, variant_name};
 use parsimon_lut::{ActivationError, PackError};
 
-use crate::{ConfigError, SamplerError};
+use crate::engine::mib;
+use crate::{ConfigError, MemoryNeed, SamplerError};
 
 /// A model cannot be read, run or quantized.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,15 @@ pub enum ModelError {
     Option { what: &'static str, given: String, expected: String },
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    #[error(
+        "the prompt needs {needed} positions of the cache, it has {limit}: shorten the prompt or make the cache larger"
+    )]
+    CacheTooSmall { needed: usize, limit: usize },
+    #[error(
+        "{} are needed (weights {}, cache {}, work {}), {} are available: take a smaller model, cache or step",
+        mib(need.total()), mib(need.weights), mib(need.cache), mib(need.work), mib(*available)
+    )]
+    OutOfMemory { need: MemoryNeed, available: usize },
     #[error("the model is already quantized")]
     AlreadyQuantized,
     #[error(transparent)]

@@ -15,14 +15,15 @@
 //! - [`ModelConfig`]: `config.json`, with every check before a tensor is touched.
 //! - [`Model`]: the weights ([`Linear`] layers, dense or low-bit) and the forward pass; [`KvState`] is one sequence's cache.
 //! - [`PackCache`]: a folder of packed layers that the next opening maps ([`LoadOptions::pack_cache`]).
-//! - [`Sampler`] and [`generate`]: greedy, temperature and top-p, from a seed.
+//! - [`Engine`]: many requests at once, batched decoding, paged cache, shared beginnings, drafts; [`MemoryNeed`] says before what it takes.
+//! - [`Sampler`] and [`generate`]: one sequence; [`SamplingOptions`] has the filters and their order.
 //! - [`perplexity`]: negative log-likelihood over consecutive windows.
 //! - [`quantize_folder`]: a float checkpoint to a GPTQ one, by rounding to nearest.
 //! - `Tokenizer` (feature `tokenizer`): `tokenizer.json`.
 //!
 //! # When to use it
 //!
-//! To run small and middle-sized models on a CPU, quantized ones most of all. One sequence at a time; batched serving is not here yet.
+//! To run small and middle-sized models on a CPU, quantized ones most of all: one sequence with [`generate`], many with an [`Engine`].
 //!
 //! # Architectures
 //!
@@ -36,12 +37,13 @@
 //! # Numerics
 //!
 //! Weights as stored, arithmetic in `f32`. Logits agree with `transformers` and with `f64` evaluations within 2e-4 of the largest
-//! logit. The same seed gives the same tokens for any number of threads.
+//! logit. The same seed gives the same tokens for any number of threads, and in an [`Engine`]
+//! in any company.
 //!
 //! # Performance
 //!
-//! Decoding reads every weight once a token, so it is bound by bytes; the same activations are turned into tables once for query, key and value,
-//! and once for gate and up, in the same pass as the norm or the activation function before them ([`Activations`]).
+//! Decoding reads every weight once a token, or once for up to 16 sequences of an [`Engine`], so it is bound by bytes;
+//! the same activations are turned into tables once for query, key and value, and once for gate and up, in the same pass as the norm or the activation function before them ([`Activations`]).
 //! `cargo xtask bench model` measures tokens per second beside `f32`.
 //!
 //! # The papers
@@ -74,8 +76,8 @@ pub use config::{
     SIGMA_TINY,
 };
 pub use engine::{
-    Engine, EngineOptions, EngineStats, Event, FinishReason, NGramOptions, Request, RequestId, SampledToken,
-    TokenConstraint, Usage,
+    Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryNeed, NGramOptions, Request, RequestId,
+    SampledToken, TokenConstraint, Usage,
 };
 pub use error::ModelError;
 pub use generate::{GenerateOptions, generate};

@@ -150,7 +150,8 @@ impl Model {
             return self.renew(tokens, state);
         }
         let KvState { pool, sequence, .. } = state;
-        let hidden = self.run(Batch { pool, segments: vec![Segment { tokens, sequence }], pass: Pass::Fast })?;
+        let segments = vec![Segment { tokens, sequence, len: held + tokens.len() }];
+        let hidden = self.run(Batch { pool, segments, pass: Pass::Fast })?;
         state.note(tokens, phase, self.rope.depends_on_length());
         Ok(hidden)
     }
@@ -159,7 +160,7 @@ impl Model {
     fn renew(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
         let all = [&*state.tokens, tokens].concat();
         let mut sequence = KvSequence::default();
-        let segments = vec![Segment { tokens: &all, sequence: &mut sequence }];
+        let segments = vec![Segment { tokens: &all, sequence: &mut sequence, len: all.len() }];
         let hidden = self.run(Batch { pool: &mut state.pool, segments, pass: Pass::Fast });
         if hidden.is_ok() {
             std::mem::swap(&mut state.sequence, &mut sequence);
@@ -230,4 +231,4 @@ impl Model {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

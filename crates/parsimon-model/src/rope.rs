@@ -16,6 +16,7 @@
 //! sequence whose [`RopePhase`] changes is computed again from its first token, as the reference does.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::{ModelConfig, RopeScaling};
 
@@ -120,10 +121,10 @@ impl RopeFrequencies {
         self.growth != Growth::None
     }
 
-    /// Cosines and sines of `n` positions from `start` on, of a sequence that ends with them.
-    pub(crate) fn angles(&self, start: usize, n: usize) -> RopeAngles {
-        let (inv_freq, scaling) = (self.inv_freq_at(start + n), self.attention_scaling);
-        let angles = (start..start + n).flat_map(|t| inv_freq.iter().map(move |f| t as f64 * f));
+    /// Cosines and sines of some positions of a sequence of `len` tokens.
+    pub(crate) fn angles(&self, positions: Range<usize>, len: usize) -> RopeAngles {
+        let (inv_freq, scaling) = (self.inv_freq_at(len), self.attention_scaling);
+        let angles = positions.flat_map(|t| inv_freq.iter().map(move |f| t as f64 * f));
         let (cos, sin) = angles.map(|angle| ((scaling * angle.cos()) as f32, (scaling * angle.sin()) as f32)).unzip();
         RopeAngles { half: inv_freq.len(), head_dim: self.head_dim, cos, sin }
     }

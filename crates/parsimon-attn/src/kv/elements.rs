@@ -57,12 +57,13 @@ impl Element for f16 {
     /// Without branches or calls, so that loops over it become vectors.
     #[inline(always)]
     fn to_f32(self) -> f32 {
-        const REBIAS: u32 = (127 - 15) << 23;
+        // The bits of a half, moved up, are those of a float with an exponent that is 112 too small, subnormal ones too.
+        const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
         let bits = u32::from(self.to_bits());
-        let (sign, exponent, magnitude) = ((bits & 0x8000) << 16, bits & 0x7c00, (bits & 0x7fff) << 13);
-        let rebiased = magnitude + if exponent == 0x7c00 { 2 * REBIAS } else { REBIAS };
-        let subnormal = ((bits & 0x3ff) as f32 * 2.0f32.powi(-24)).to_bits();
-        f32::from_bits(sign | if exponent == 0 { subnormal } else { rebiased })
+        let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
+        let finite = (f32::from_bits(magnitude) * REBIAS).to_bits();
+        let not_finite = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+        f32::from_bits(sign | finite | not_finite)
     }
 }
 

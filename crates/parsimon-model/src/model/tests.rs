@@ -11,7 +11,7 @@ use crate::block::{AugQ, Extras, Gated, Glu, add, normed};
 use crate::rope::RopeAngles;
 
 /// How the projections are held, by their turn: `None` is dense.
-type Forms<'a> = &'a [Option<Levels>];
+pub(crate) type Forms<'a> = &'a [Option<Levels>];
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -70,7 +70,7 @@ fn random_block(config: &ModelConfig, forms: Forms<'_>, level: Level, rng: &mut 
     }
 }
 
-fn random_model(forms: Forms<'_>, level: Level) -> Model {
+pub(crate) fn random_model(forms: Forms<'_>, level: Level) -> Model {
     let config = config();
     let mut rng = SplitMix64::new(77);
     let table = random(config.vocab_size * config.hidden_size, 1.0, &mut rng);
@@ -125,7 +125,7 @@ fn unfused_logits(model: &Model, tokens: &[u32], state: &mut KvState) -> Vec<f32
     let (n, start) = (tokens.len(), state.len());
     let mut x = Vec::new();
     tokens.iter().for_each(|&token| model.embed.push_row(token as usize, &mut x));
-    let angles = model.rope.angles(start, n);
+    let angles = model.rope.angles(start..start + n, start + n);
     state.pool.reserve(&mut state.sequence, n).unwrap();
     for (layer, block) in model.blocks.iter().enumerate() {
         unfused_block(block, model, &angles, (state, layer), &mut x, n);
@@ -210,10 +210,11 @@ fn check_exact_passes(model: &Model, what: &str) {
     let mut sequences: Vec<KvSequence> = vec![KvSequence::default(); lengths.len()];
     for (i, sequence) in sequences.iter_mut().enumerate() {
         let tokens = before(i);
-        let segments = vec![Segment { tokens: &tokens, sequence }];
+        let segments = vec![Segment { tokens: &tokens, sequence, len: 0 }];
         model.run(Batch { pool: &mut pool, segments, pass: Pass::Fast }).unwrap();
     }
-    let segments = tokens.iter().zip(&mut sequences).map(|(tokens, sequence)| Segment { tokens, sequence }).collect();
+    let segments =
+        tokens.iter().zip(&mut sequences).map(|(tokens, sequence)| Segment { tokens, sequence, len: 0 }).collect();
     let hidden = model.run(Batch { pool: &mut pool, segments, pass: Pass::Exact }).unwrap();
     assert_eq!(model.project(&hidden, Batch::EXACT_MAX).unwrap(), alone, "{what}");
     for (i, sequence) in sequences.iter().enumerate() {

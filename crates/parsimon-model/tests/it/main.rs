@@ -6,6 +6,7 @@ mod families;
 mod gguf;
 mod made;
 mod packed;
+mod serving;
 
 use std::path::Path;
 
