@@ -192,7 +192,8 @@ impl Source for FolderSource<'_> {
         match half.filter(|_| !self.config.tie_word_embeddings) {
             Some(block_type) => {
                 let rows = BlockMatrix::try_new(block_type, shape.0, shape.1, tensor.bytes());
-                let rows = rows.map_err(|source| ModelError::Block { layer: tensor.name().to_owned(), source })?;
+                let block = |source| ModelError::Block { layer: tensor.name().to_owned(), source };
+                let rows = rows.and_then(|rows| self.packing.checked_rows(rows)).map_err(block)?;
                 Ok((Embedding::Blocks(rows.into()), None))
             }
             None => {

@@ -212,10 +212,14 @@ impl Source for GgufSource<'_> {
         match self.matrix("token_embd", shape)? {
             GgufTensor::Dense(view) => match half(&view).filter(|_| !tied) {
                 Some(block_type) => {
-                    let rows = BlockMatrix::try_new(block_type, shape.0, shape.1, view.bytes()).map_err(block)?;
+                    let rows = BlockMatrix::try_new(block_type, shape.0, shape.1, view.bytes());
+                    let rows = rows.and_then(|rows| self.packing.checked_rows(rows)).map_err(block)?;
                     Ok((Embedding::Blocks(rows.into()), None))
                 }
-                None => Ok((dense_table(view.to_f32()?, shape), None)),
+                None => {
+                    let values = self.packing.checked("token_embd", view.to_f32()?, shape.1)?;
+                    Ok((dense_table(values, shape), None))
+                }
             },
             GgufTensor::Blocks(matrix) => {
                 // The rows stay as they are; the output layer is packed beside them where its blocks have a kernel.
@@ -226,6 +230,7 @@ impl Source for GgufSource<'_> {
                 } else {
                     None
                 };
+                let matrix = self.packing.checked_rows(matrix).map_err(block)?;
                 Ok((Embedding::Blocks(matrix.into()), output))
             }
             GgufTensor::I2s(matrix) => {

@@ -1,7 +1,7 @@
 //! From weights of a file to the form that a layer keeps.
 
-use parsimon_core::quant::GroupQuantized;
 use parsimon_core::quant::packed::i2s::I2sBlock;
+use parsimon_core::quant::{BlockError, BlockMatrix, GroupQuantized};
 use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix, PackError};
 
 use super::LoadOptions;
@@ -29,6 +29,14 @@ impl Packing {
             Some(at) => Err(ModelError::NonFinite { layer: name.to_owned(), row: at / k, col: at % k }),
             None => Ok(weights),
         }
+    }
+
+    /// Rows that are kept as they are, once they are finite where that is asked for.
+    pub(super) fn checked_rows<'a>(&self, rows: BlockMatrix<'a>) -> Result<BlockMatrix<'a>, BlockError> {
+        if self.check_finite {
+            rows.validate()?;
+        }
+        Ok(rows)
     }
 
     /// Packed for a kernel, or as `f32` where no kernel takes such groups, bits or order of columns.

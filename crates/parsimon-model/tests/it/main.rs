@@ -3,6 +3,7 @@
 
 mod convert;
 mod families;
+mod faults;
 mod gguf;
 mod made;
 mod packed;
