@@ -50,7 +50,7 @@ QWEN2_SLIDING = dict(
     tie_word_embeddings=True,
     rope_theta=1000000.0,
 )
-YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 5000.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 100.0}
 PARTIAL_LONGROPE = dict(
     model_type="phi3",
     num_attention_heads=2,
@@ -77,7 +77,7 @@ CASES = {
         model_type="qwen3",
         head_dim=16,
         attention_bias=True,
-        rope_parameters=YARN | {"mscale": 0.8, "mscale_all_dim": 0.5, "beta_fast": 8, "beta_slow": 2, "truncate": False},
+        rope_parameters=YARN | {"mscale": 0.8, "mscale_all_dim": 0.5, "beta_fast": 4, "beta_slow": 0.5, "truncate": False},
     ),
     "phi3_partial_longrope": PARTIAL_LONGROPE,
 }
