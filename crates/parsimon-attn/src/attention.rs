@@ -12,6 +12,9 @@ use crate::{AttnConfig, AttnError, KvView};
 /// Up to so many queries a row at a time is faster than packing the keys.
 const DECODE_MAX: usize = 4;
 
+/// A driver: queries over keys and values to outputs and log-sum-exps.
+type Form = fn(&AttnConfig, &[f32], KvView<'_>, &mut [f32], &mut [f32]);
+
 /// A prepared attention.
 #[derive(Clone, Debug)]
 pub struct Attention {
@@ -53,6 +56,32 @@ impl Attention {
         out: &mut [f32],
         lse: Option<&mut [f32]>,
     ) -> Result<(), AttnError> {
+        let t_q = self.check(q, kv, out, lse.as_deref())?;
+        let form = if t_q <= DECODE_MAX { decode::forward } else { prefill::forward };
+        self.run(form, t_q, (q, kv), out, lse);
+        Ok(())
+    }
+
+    /// As [`Attention::forward_into`], with the bits that each query has in a call of its own, after which the next key follows. Faster for a few
+    /// queries, slower for many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Attention::forward_into`].
+    pub fn rows_into(
+        &self,
+        q: &[f32],
+        kv: KvView<'_>,
+        out: &mut [f32],
+        lse: Option<&mut [f32]>,
+    ) -> Result<(), AttnError> {
+        let t_q = self.check(q, kv, out, lse.as_deref())?;
+        self.run(decode::forward, t_q, (q, kv), out, lse);
+        Ok(())
+    }
+
+    /// The number of queries.
+    fn check(&self, q: &[f32], kv: KvView<'_>, out: &[f32], lse: Option<&[f32]>) -> Result<usize, AttnError> {
         let AttnConfig { heads, d_qk, d_v, .. } = self.config;
         let n_q = heads.n_q();
         let t_q = q.len() / (n_q * d_qk);
@@ -60,23 +89,19 @@ impl Attention {
         check_len("d_qk of the keys", d_qk, kv.dims().0)?;
         check_len("d_v of the values", d_v, kv.dims().1)?;
         check_len("out", t_q * n_q * d_v, out.len())?;
-        if let Some(lse) = &lse {
+        if let Some(lse) = lse {
             check_len("lse", t_q * n_q, lse.len())?;
         }
+        Ok(t_q)
+    }
+
+    fn run(&self, form: Form, t_q: usize, (q, kv): (&[f32], KvView<'_>), out: &mut [f32], lse: Option<&mut [f32]>) {
         let mut unused = Vec::new();
-        let lse = match lse {
-            Some(lse) => lse,
-            None => {
-                unused.resize(t_q * n_q, 0.0);
-                &mut unused
-            }
-        };
-        if t_q <= DECODE_MAX {
-            decode::forward(&self.config, q, kv, out, lse);
-        } else {
-            prefill::forward(&self.config, q, kv, out, lse);
-        }
-        Ok(())
+        let lse = lse.unwrap_or_else(|| {
+            unused.resize(t_q * self.config.heads.n_q(), 0.0);
+            &mut unused
+        });
+        form(&self.config, q, kv, out, lse);
     }
 }
 

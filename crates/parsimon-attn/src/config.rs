@@ -1,5 +1,7 @@
 //! What an attention computes.
 
+use std::ops::Range;
+
 use crate::{AttnError, HeadMap};
 
 /// Which keys a query sees.
@@ -9,14 +11,41 @@ pub enum Mask {
     Full,
     /// Key `j <= i + t_k - t_q`: the last query sees everything, as when queries continue a cached sequence.
     Causal,
+    /// Key `j` with `i' - left <= j <= i' + right`, where `i' = i + t_k - t_q`; `None` is unbounded.
+    ///
+    /// A causal sliding window of `W` keys, the query's own among them, is `left: Some(W - 1), right: Some(0)`.
+    Window {
+        /// Keys before the query's own.
+        left: Option<usize>,
+        /// Keys after the query's own.
+        right: Option<usize>,
+    },
 }
 
 impl Mask {
-    /// How many of the first `t_k` keys query `i` of `t_q` sees.
-    pub fn visible(self, i: usize, t_q: usize, t_k: usize) -> usize {
+    /// The causal window of the last `size` keys, the query's own among them.
+    ///
+    /// # Panics
+    ///
+    /// When `size` is 0.
+    pub fn sliding(size: usize) -> Mask {
+        assert!(size > 0, "a window holds at least the query's own key");
+        Mask::Window { left: Some(size - 1), right: Some(0) }
+    }
+
+    /// Which of `t_k` keys query `i` of `t_q` sees. Both ends grow with `i`.
+    #[inline]
+    pub fn visible(self, i: usize, t_q: usize, t_k: usize) -> Range<usize> {
         match self {
-            Mask::Full => t_k,
-            Mask::Causal => (i + 1 + t_k).saturating_sub(t_q).min(t_k),
+            Mask::Full => 0..t_k,
+            Mask::Causal => 0..(i + 1 + t_k).saturating_sub(t_q).min(t_k),
+            Mask::Window { left, right } => {
+                // One more than the query's own position, which may lie before the first key.
+                let own = i + 1 + t_k;
+                let end = right.map_or(t_k, |right| own.saturating_add(right).saturating_sub(t_q).min(t_k));
+                let start = left.map_or(0, |left| own.saturating_sub(t_q.saturating_add(left).saturating_add(1)));
+                start.min(end)..end
+            }
         }
     }
 }
@@ -34,6 +63,8 @@ pub struct AttnConfig {
     pub scale: Option<f32>,
     /// Which keys a query sees.
     pub mask: Mask,
+    /// Scores `s` become `cap * tanh(s / cap)` before the softmax.
+    pub soft_cap: Option<f32>,
 }
 
 impl AttnConfig {
@@ -41,17 +72,17 @@ impl AttnConfig {
     ///
     /// # Errors
     ///
-    /// [`AttnError::ZeroDim`], or [`AttnError::Config`] for a scale that is not finite.
+    /// [`AttnError::ZeroDim`], or [`AttnError::Config`] for a scale that is not finite or a cap that is not positive.
     pub fn validate(&self) -> Result<(), AttnError> {
         for (what, d) in [("d_qk", self.d_qk), ("d_v", self.d_v)] {
             if d == 0 {
                 return Err(AttnError::ZeroDim { what });
             }
         }
-        match self.scale {
-            Some(scale) if !scale.is_finite() => {
-                Err(AttnError::Config { field: "scale", value: f64::from(scale), reason: "must be finite" })
-            }
+        let config = |field, value, reason| Err(AttnError::Config { field, value: f64::from(value), reason });
+        match (self.scale, self.soft_cap) {
+            (Some(scale), _) if !scale.is_finite() => config("scale", scale, "must be finite"),
+            (_, Some(cap)) if !(cap.is_finite() && cap > 0.0) => config("soft_cap", cap, "must be positive"),
             _ => Ok(()),
         }
     }
@@ -59,5 +90,13 @@ impl AttnConfig {
     /// The scale in use.
     pub fn scale(&self) -> f32 {
         self.scale.unwrap_or_else(|| (1.0 / (self.d_qk as f64).sqrt()) as f32)
+    }
+
+    /// What dot products are multiplied with: the scores in base 2, or what the cap takes.
+    pub(crate) fn dot_scale(&self) -> f32 {
+        match self.soft_cap {
+            Some(cap) => self.scale() / cap,
+            None => self.scale() * std::f32::consts::LOG2_E,
+        }
     }
 }

@@ -14,6 +14,8 @@ pub enum AttnError {
     Shape { what: &'static str, expected: usize, actual: usize },
     #[error("{field} = {value}: {reason}")]
     Config { field: &'static str, value: f64, reason: &'static str },
+    #[error("the cache is full: {needed} more pages are needed, {free} are free")]
+    PoolFull { needed: usize, free: usize },
     #[error("level {wanted} is not available here, the best is {best}")]
     BackendUnavailable { wanted: parsimon_simd::Level, best: parsimon_simd::Level },
 }

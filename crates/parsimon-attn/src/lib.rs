@@ -1,15 +1,16 @@
 //! Attention for the CPU: any numbers of query, key and value heads, separate widths of keys and values, KV caches.
 //!
 //! ```
-//! use parsimon_attn::{AttnConfig, Attention, HeadMap, KvCache, Mask};
+//! use parsimon_attn::{AttnConfig, Attention, HeadMap, KvDtype, KvPool, KvSequence, KvShape, Mask};
 //!
 //! let heads = HeadMap::try_new(8, 2, 4)?;
-//! let attention = Attention::prepare(&AttnConfig { heads, d_qk: 16, d_v: 16, scale: None, mask: Mask::Causal })?;
-//! let mut cache = KvCache::new(heads, 16, 16);
+//! let attention = Attention::prepare(&AttnConfig { heads, d_qk: 16, d_v: 16, scale: None, mask: Mask::Causal, soft_cap: None })?;
+//! let shape = KvShape { layers: 1, heads, d_qk: 16, d_v: 16, dtype: KvDtype::F32 };
+//! let (mut pool, mut sequence) = (KvPool::new(shape, None), KvSequence::default());
 //! let (k, v, q) = (vec![0.1; 3 * 2 * 16], vec![0.2; 3 * 4 * 16], vec![0.3; 3 * 8 * 16]);
-//! cache.append(&k, &v)?;
+//! pool.append(&mut sequence, &k, &v)?;
 //! let mut out = vec![0.0; 3 * 8 * 16];
-//! attention.forward_into(&q, cache.view(), &mut out, None)?;
+//! attention.forward_into(&q, pool.view(0, &sequence, 0), &mut out, None)?;
 //! assert!(out.iter().all(|o| (o - 0.2f32).abs() < 1e-6));
 //! # Ok::<(), parsimon_attn::AttnError>(())
 //! ```
@@ -20,18 +21,20 @@
 //!
 //! - [`HeadMap`]: which key and value head a query head reads, DiffQKV (`n_k != n_v`) included.
 //! - [`Attention`]: softmax attention of `q [t_q, n_q, d_qk]` over keys and values, prefill and decode alike.
-//! - [`KvCache`]: growable storage by head; [`KvView`] is what [`Attention`] reads, from a cache or from plain rows.
+//! - [`KvPool`]: pages of keys and values of many sequences and all layers, shared and copied on write, in `f32`, `f16`, `bf16` or 8-bit
+//!   integers ([`KvDtype`]); [`KvView`] is what [`Attention`] reads, from a pool or from plain rows.
 //! - [`mod@reference`]: the definition in `f64`.
 //!
 //! # When to use it
 //!
-//! For `f32` attention on a CPU, dense and causal. Sparse attention (SeerAttention's gates and block lists), windows, `bf16` and
-//! paged caches are not here yet.
+//! For attention on a CPU, dense, causal or within a window. Sparse attention (SeerAttention's gates and block lists) and ALiBi
+//! are not here yet.
 //!
 //! # Definition
 //!
 //! ```text
-//! s[i, j] = scale <q[i, h], k[j, k_of(h)]>     visible: all, or causal j <= i + t_k - t_q (aligned at the end)
+//! s[i, j] = scale <q[i, h], k[j, k_of(h)]>     or cap tanh of that / cap
+//! visible: all, causal j <= i' = i + t_k - t_q (aligned at the end), or a window i' - left <= j <= i' + right
 //! o[i, h] = sum_j softmax_j(s)[i, j] v[j, v_of(h)]      lse[i, h] = ln sum_j exp s[i, j]
 //! ```
 //!
@@ -40,7 +43,9 @@
 //! # Numerics
 //!
 //! `f32` throughout; the exponential is a degree-6 polynomial with relative error below 1e-7. Results do not depend on the number
-//! of threads. Prefill and decode sum in different orders and differ by rounding.
+//! of threads. Prefill and decode sum in different orders and differ by rounding; [`Attention::rows_into`] gives the bits of decode for any
+//! number of queries. Kept keys and values are exact in `f32`; relative to the largest number of a row they are off by 2^-11 in `f16`, 2^-8 in
+//! `bf16` and 1/254 in 8 bits at most.
 //!
 //! # Performance
 //!
@@ -65,4 +70,4 @@ pub use attention::Attention;
 pub use config::{AttnConfig, Mask};
 pub use error::AttnError;
 pub use heads::HeadMap;
-pub use kv::{KvCache, KvView};
+pub use kv::{KvDtype, KvPool, KvSequence, KvShape, KvView, PageId};

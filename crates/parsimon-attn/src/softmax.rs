@@ -1,6 +1,15 @@
 //! The running softmax, written to be vectorized.
 
-use parsimon_simd::math::exp2;
+use parsimon_simd::math::{exp2, tanh};
+
+/// Replaces `s / cap` by the capped score `cap tanh(s / cap)` in base 2.
+#[inline(always)]
+pub(crate) fn soft_cap<const FMA: bool>(scores: &mut [f32], cap: f32) {
+    let factor = cap * std::f32::consts::LOG2_E;
+    for score in scores {
+        *score = factor * tanh::<FMA>(*score);
+    }
+}
 
 /// The maximum that ignores NaN (a NaN score shows in the exponentials instead).
 #[inline(always)]

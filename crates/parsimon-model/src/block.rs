@@ -1,14 +1,23 @@
-//! One transformer block: pre-norm attention with DiffQKV heads and augmented Q, then SwiGLU.
+//! One transformer block: pre-norm attention, then a gated feed-forward network.
+//!
+//! ```text
+//! q, k, v = W norm_1(x) + b      q, k = rotate(norm_q(q), norm_k(k)) by head
+//! x += norm_post(W_o norm_sub(attend(q, k, v)) + b)
+//! x += norm_post(W_down norm_sub(act(W_gate norm_2(x) + b) * (W_up norm_2(x) + b)) + b)
+//! ```
+//!
+//! Every norm but the first two, and every bias, is there where a family has it ([`Extras`]).
 
-use parsimon_attn::{Attention, KvCache};
+use parsimon_attn::Attention;
 use parsimon_lut::PreparedActivations;
-use parsimon_simd::math::silu;
+use parsimon_simd::math::{gelu_tanh, silu};
 use parsimon_simd::{Level, Vectorize, vectorize};
 
+use crate::batch::Batch;
 use crate::rope::RopeAngles;
-use crate::{Activations, Linear, ModelConfig, ModelError};
+use crate::{Activation, Activations, Linear, ModelConfig, ModelError};
 
-/// The weights of a block, named as in the files.
+/// The weights of a block.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     pub(crate) input_norm: Vec<f32>,
@@ -17,10 +26,36 @@ pub(crate) struct Block {
     pub(crate) k_proj: Linear,
     pub(crate) v_proj: Linear,
     pub(crate) o_proj: Linear,
-    pub(crate) post_attention_norm: Vec<f32>,
+    /// Before the feed-forward network: `post_attention_layernorm` of most files.
+    pub(crate) mlp_norm: Vec<f32>,
     pub(crate) gate_proj: Linear,
     pub(crate) up_proj: Linear,
     pub(crate) down_proj: Linear,
+    pub(crate) extras: Extras,
+}
+
+/// What some families add to a block.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Extras {
+    pub(crate) q_bias: Option<Vec<f32>>,
+    pub(crate) k_bias: Option<Vec<f32>>,
+    pub(crate) v_bias: Option<Vec<f32>>,
+    pub(crate) o_bias: Option<Vec<f32>>,
+    pub(crate) gate_bias: Option<Vec<f32>>,
+    pub(crate) up_bias: Option<Vec<f32>>,
+    pub(crate) down_bias: Option<Vec<f32>>,
+    /// Of every query head.
+    pub(crate) q_norm: Option<Vec<f32>>,
+    /// Of every key head.
+    pub(crate) k_norm: Option<Vec<f32>>,
+    /// Of what attention adds.
+    pub(crate) post_attn_norm: Option<Vec<f32>>,
+    /// Of what the feed-forward network adds.
+    pub(crate) post_mlp_norm: Option<Vec<f32>>,
+    /// Of the heads before the output projection.
+    pub(crate) attn_sub_norm: Option<Vec<f32>>,
+    /// Of the gated values before the last projection.
+    pub(crate) mlp_sub_norm: Option<Vec<f32>>,
 }
 
 /// Augmented Q (PAPER(sigma Appendix E)): `q = W_down (silu(W_gate q) * (W_up q))` between the query projection and the heads.
@@ -32,48 +67,67 @@ pub(crate) struct AugQ {
 }
 
 impl Block {
-    /// Adds the block's two residuals to `x [n, hidden]`; the new keys and values go to `cache`.
+    /// Adds the block's two residuals to `x [n, hidden]`, the tokens of `batch`; the new keys and values go to the caches of `layer`.
     ///
     /// Both norms and the activation function are fused with the preparation of what the low-bit layers after them read (PAPER(luttc §3.3));
     /// `buffers` go from one to the next.
     pub(crate) fn forward(
         &self,
-        config: &ModelConfig,
-        attention: &Attention,
+        (config, attention): (&ModelConfig, &Attention),
         angles: &RopeAngles,
-        cache: &mut KvCache,
+        (batch, layer): (&mut Batch<'_>, usize),
         x: &mut [f32],
         buffers: &mut Vec<PreparedActivations>,
     ) -> Result<(), ModelError> {
-        let n = x.len() / config.hidden_size;
-        let mut inputs = normed(x, &self.input_norm, config.rms_norm_eps).reusing(buffers);
+        let (n, eps, extras) = (x.len() / config.hidden_size, config.rms_norm_eps, &self.extras);
+        let mut inputs = normed(x, &self.input_norm, eps).reusing(buffers);
         let [mut q, mut k, v] = self.qkv(&mut inputs)?;
         inputs.finish(buffers);
         if let Some(aug_q) = &self.aug_q {
             q = aug_q.gated().apply(Activations::new(&q, n), buffers)?;
         }
+        for (heads, norm) in [(&mut q, &extras.q_norm), (&mut k, &extras.k_norm)] {
+            if let Some(weight) = norm {
+                heads.chunks_exact_mut(weight.len()).for_each(|head| rms_norm_in_place(head, weight, eps));
+            }
+        }
         angles.rotate(&mut q, config.heads.n_q());
         angles.rotate(&mut k, config.heads.n_k());
-        cache.append(&k, &v)?;
-        let mut heads = vec![0.0; q.len()];
-        attention.forward_into(&q, cache.view(), &mut heads, None)?;
-        let mut inputs = Activations::new(&heads, n).reusing(buffers);
-        add(x, &self.o_proj.apply(&mut inputs)?);
+        let mut heads = vec![0.0; n * config.heads.n_q() * config.head_dim];
+        batch.attend(attention, layer, [&q, &k, &v], &mut heads)?;
+        let inputs = match &extras.attn_sub_norm {
+            Some(weight) => normed(&heads, weight, eps),
+            None => Activations::new(&heads, n),
+        };
+        let mut inputs = inputs.reusing(buffers);
+        let mut residual = self.o_proj.apply(&mut inputs)?;
         inputs.finish(buffers);
+        add_bias(&mut residual, &extras.o_bias);
+        add_normed(x, residual, &extras.post_attn_norm, eps);
 
-        let inputs = normed(x, &self.post_attention_norm, config.rms_norm_eps);
-        let residual = self.gated().apply(inputs, buffers)?;
-        add(x, &residual);
+        let inputs = normed(x, &self.mlp_norm, eps);
+        let gated = Gated { act: config.block.act, sub_norm_eps: eps, ..self.gated() };
+        let residual = gated.apply(inputs, buffers)?;
+        add_normed(x, residual, &extras.post_mlp_norm, eps);
         Ok(())
     }
 
     /// Queries, keys and values.
     pub(crate) fn qkv(&self, inputs: &mut Activations<'_>) -> Result<[Vec<f32>; 3], ModelError> {
-        Ok([self.q_proj.apply(inputs)?, self.k_proj.apply(inputs)?, self.v_proj.apply(inputs)?])
+        let mut qkv = [self.q_proj.apply(inputs)?, self.k_proj.apply(inputs)?, self.v_proj.apply(inputs)?];
+        let biases = [&self.extras.q_bias, &self.extras.k_bias, &self.extras.v_bias];
+        qkv.iter_mut().zip(biases).for_each(|(rows, bias)| add_bias(rows, bias));
+        Ok(qkv)
     }
 
+    /// The feed-forward network.
     pub(crate) fn gated(&self) -> Gated<'_> {
-        Gated { gate: &self.gate_proj, up: &self.up_proj, down: &self.down_proj }
+        let Extras { gate_bias, up_bias, down_bias, mlp_sub_norm, .. } = &self.extras;
+        Gated {
+            biases: [gate_bias.as_deref(), up_bias.as_deref(), down_bias.as_deref()],
+            sub_norm: mlp_sub_norm.as_deref(),
+            ..Gated::new(&self.gate_proj, &self.up_proj, &self.down_proj)
+        }
     }
 
     /// Every linear layer.
@@ -86,59 +140,98 @@ impl Block {
 
 impl AugQ {
     pub(crate) fn gated(&self) -> Gated<'_> {
-        Gated { gate: &self.gate_proj, up: &self.up_proj, down: &self.down_proj }
+        Gated::new(&self.gate_proj, &self.up_proj, &self.down_proj)
     }
 }
 
-/// `down (silu(gate x) * (up x))`.
+/// `down (act(gate x) * (up x))`, with biases and a norm before `down` where they are.
 pub(crate) struct Gated<'a> {
     gate: &'a Linear,
     up: &'a Linear,
     pub(crate) down: &'a Linear,
+    act: Activation,
+    /// Of `gate`, `up` and `down`.
+    biases: [Option<&'a [f32]>; 3],
+    sub_norm: Option<&'a [f32]>,
+    sub_norm_eps: f32,
 }
 
-impl Gated<'_> {
+impl<'a> Gated<'a> {
+    fn new(gate: &'a Linear, up: &'a Linear, down: &'a Linear) -> Self {
+        Gated { gate, up, down, act: Activation::Silu, biases: [None; 3], sub_norm: None, sub_norm_eps: 0.0 }
+    }
+
     fn apply(&self, inputs: Activations<'_>, buffers: &mut Vec<PreparedActivations>) -> Result<Vec<f32>, ModelError> {
         let mut inputs = inputs.reusing(buffers);
         let [gate, up] = self.both(&mut inputs)?;
         let n = inputs.n();
         inputs.finish(buffers);
-        let mut inner = swiglu(&gate, &up, n).reusing(buffers);
-        let out = self.down.apply(&mut inner)?;
+        let mut inner = self.inner(&gate, &up, n).reusing(buffers);
+        let mut out = self.down.apply(&mut inner)?;
         inner.finish(buffers);
+        if let Some(bias) = self.biases[2] {
+            add_rows(&mut out, bias);
+        }
         Ok(out)
     }
 
     /// `gate x` and `up x`.
     pub(crate) fn both(&self, inputs: &mut Activations<'_>) -> Result<[Vec<f32>; 2], ModelError> {
-        Ok([self.gate.apply(inputs)?, self.up.apply(inputs)?])
+        let mut both = [self.gate.apply(inputs)?, self.up.apply(inputs)?];
+        for (rows, bias) in both.iter_mut().zip(self.biases) {
+            if let Some(bias) = bias {
+                add_rows(rows, bias);
+            }
+        }
+        Ok(both)
+    }
+
+    /// What `down` reads, of `n` tokens.
+    fn inner<'b>(&self, gate: &'b [f32], up: &'b [f32], n: usize) -> Activations<'b>
+    where
+        'a: 'b,
+    {
+        let k = gate.len() / n;
+        let (act, sub_norm, eps) = (self.act, self.sub_norm, self.sub_norm_eps);
+        Activations::from_rows(n, k, move |token, out| {
+            let (gate, up) = (&gate[token * k..][..k], &up[token * k..][..k]);
+            vectorize(Level::best(), Glu { act, gate, up, out });
+            if let Some(weight) = sub_norm {
+                rms_norm_in_place(out, weight, eps);
+            }
+        })
     }
 }
 
-/// `silu(gate) * up` of `n` tokens.
-fn swiglu<'a>(gate: &'a [f32], up: &'a [f32], n: usize) -> Activations<'a> {
-    let k = gate.len() / n;
-    Activations::from_rows(n, k, move |token, out| {
-        let (gate, up) = (&gate[token * k..][..k], &up[token * k..][..k]);
-        vectorize(Level::best(), SwiGlu { gate, up, out });
-    })
-}
-
-/// `out = silu(gate) * up`.
-pub(crate) struct SwiGlu<'a> {
+/// `out = act(gate) * up`.
+pub(crate) struct Glu<'a> {
+    pub(crate) act: Activation,
     pub(crate) gate: &'a [f32],
     pub(crate) up: &'a [f32],
     pub(crate) out: &'a mut [f32],
 }
 
-impl Vectorize for SwiGlu<'_> {
+impl Vectorize for Glu<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for ((out, &gate), &up) in self.out.iter_mut().zip(self.gate).zip(self.up) {
-            *out = silu::<FMA>(gate) * up;
+        let Glu { act, gate, up, out } = self;
+        match act {
+            Activation::Silu => glu(gate, up, out, silu::<FMA>),
+            Activation::GeluTanh => glu(gate, up, out, gelu_tanh::<FMA>),
+            Activation::Relu2 => glu(gate, up, out, |x| {
+                let positive = x.max(0.0);
+                positive * positive
+            }),
         }
+    }
+}
+
+#[inline(always)]
+fn glu(gate: &[f32], up: &[f32], out: &mut [f32], act: impl Fn(f32) -> f32) {
+    for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
+        *out = act(gate) * up;
     }
 }
 
@@ -158,15 +251,45 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
 }
 
 fn rms_norm_row(row: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let mean = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / row.len() as f64;
-    let factor = (1.0 / (mean + f64::from(eps)).sqrt()) as f32;
+    let factor = rms_factor(row, eps);
     for ((out, x), w) in out.iter_mut().zip(row).zip(weight) {
         *out = x * factor * w;
     }
+}
+
+fn rms_norm_in_place(row: &mut [f32], weight: &[f32], eps: f32) {
+    let factor = rms_factor(row, eps);
+    for (x, w) in row.iter_mut().zip(weight) {
+        *x = *x * factor * w;
+    }
+}
+
+/// `1 / sqrt(mean(x^2) + eps)`.
+fn rms_factor(row: &[f32], eps: f32) -> f32 {
+    let mean = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / row.len() as f64;
+    (1.0 / (mean + f64::from(eps)).sqrt()) as f32
 }
 
 pub(crate) fn add(x: &mut [f32], residual: &[f32]) {
     for (x, r) in x.iter_mut().zip(residual) {
         *x += r;
     }
+}
+
+/// Adds `residual`, normalized where there is a norm.
+fn add_normed(x: &mut [f32], mut residual: Vec<f32>, norm: &Option<Vec<f32>>, eps: f32) {
+    if let Some(weight) = norm {
+        residual.chunks_exact_mut(weight.len()).for_each(|row| rms_norm_in_place(row, weight, eps));
+    }
+    add(x, &residual);
+}
+
+fn add_bias(rows: &mut [f32], bias: &Option<Vec<f32>>) {
+    if let Some(bias) = bias {
+        add_rows(rows, bias);
+    }
+}
+
+fn add_rows(rows: &mut [f32], bias: &[f32]) {
+    rows.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
 }

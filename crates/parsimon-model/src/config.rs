@@ -1,56 +1,22 @@
 //! `config.json`: which transformer a folder holds.
 
+mod family;
+mod gguf;
+mod keys;
+mod quantization;
 mod raw;
+mod scaling;
 
 use std::path::{Path, PathBuf};
 
-use parsimon_attn::HeadMap;
+use parsimon_attn::{HeadMap, KvDtype, KvShape};
 use parsimon_core::Diagnose;
 use parsimon_core::io::{FormatError, read_json};
-use parsimon_core::quant::gptq::GptqConfig;
 use serde_json::Value;
 
-/// The family of a model (`model_type`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Architecture {
-    /// Llama 2 and 3: pre-norm blocks, RoPE, SwiGLU.
-    Llama,
-    /// Sigma: Llama blocks with DiffQKV head counts and augmented Q.
-    Sigma,
-}
-
-impl Architecture {
-    /// The `model_type` of configuration files.
-    pub fn model_type(self) -> &'static str {
-        match self {
-            Architecture::Llama => "llama",
-            Architecture::Sigma => "sigma",
-        }
-    }
-}
-
-/// How rotary frequencies `f_i = theta^(-2i / d)` are scaled for longer contexts.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum RopeScaling {
-    /// Unscaled.
-    Default,
-    /// `f_i / factor`.
-    Linear {
-        /// How much longer the context is.
-        factor: f64,
-    },
-    /// Llama 3.1's blend between `f_i` and `f_i / factor` by wavelength.
-    Llama3 {
-        /// How much longer the context is.
-        factor: f64,
-        /// Wavelengths above `original / low` are divided by `factor`.
-        low_freq_factor: f64,
-        /// Wavelengths below `original / high` stay.
-        high_freq_factor: f64,
-        /// The context length of pre-training.
-        original_max_position_embeddings: f64,
-    },
-}
+pub use family::{Activation, Architecture, BlockTraits};
+pub use quantization::{BitNetConfig, Quantization};
+pub use scaling::RopeScaling;
 
 /// Everything about a model that its tensors do not say.
 #[derive(Clone, PartialEq, Debug)]
@@ -86,21 +52,32 @@ pub struct ModelConfig {
     /// The tokens that end a text.
     pub eos_token_ids: Vec<u32>,
     /// How the projections are quantized, if they are.
-    pub quantization: Option<GptqConfig>,
+    pub quantization: Option<Quantization>,
+    /// What sets the blocks apart from Llama's.
+    pub block: BlockTraits,
 }
 
 /// The model that the demo trains: small enough to learn English words from Rust's documentation in minutes on two cores.
 pub const SIGMA_TINY: &str = "sigma-tiny";
 
 impl ModelConfig {
-    /// Reads `config.json` of a model folder.
+    /// Reads `config.json` of a model folder; `eos_token_id` of a `generation_config.json` beside it wins.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] with the file, the key, the value, and what was expected.
     pub fn open(folder: &Path) -> Result<Self, ConfigError> {
         let path = folder.join("config.json");
-        Self::from_json(&read_json(&path)?, &path)
+        let mut config = Self::from_json(&read_json(&path)?, &path)?;
+        let generation = folder.join("generation_config.json");
+        if generation.exists() {
+            let json: Value = read_json(&generation)?;
+            let eos = keys::Keys::new(&generation, "", &json)?.tokens("eos_token_id")?;
+            if !eos.is_empty() {
+                config.eos_token_ids = eos;
+            }
+        }
+        Ok(config)
     }
 
     /// Reads a configuration; `path` is for messages.
@@ -115,6 +92,11 @@ impl ModelConfig {
     /// The configuration as Hugging Face's keys.
     pub fn to_json(&self) -> Value {
         raw::render(self)
+    }
+
+    /// What a cache holds for a position.
+    pub fn kv_shape(&self, dtype: KvDtype) -> KvShape {
+        KvShape { layers: self.num_layers, heads: self.heads, d_qk: self.head_dim, d_v: self.head_dim, dtype }
     }
 
     /// The preset `sigma-tiny` for a vocabulary.
@@ -136,7 +118,30 @@ impl ModelConfig {
             bos_token_id: None,
             eos_token_ids: vec![0],
             quantization: None,
+            block: BlockTraits::default(),
         }
+    }
+
+    /// The sliding window of a layer: the last so many keys, the query's own among them.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.block.windows.get(layer).copied().flatten()
+    }
+
+    /// Elements of a head that rotate.
+    pub fn rotary_dim(&self) -> usize {
+        scaling::rotary_dim(self.head_dim, self.block.partial_rotary_factor)
+    }
+
+    /// The longest sequence that the model runs: `max_position_embeddings`, or what a dynamic or YaRN scaling makes of it.
+    pub fn context_length(&self) -> usize {
+        let scaled = match self.rope_scaling {
+            RopeScaling::Dynamic { factor } => factor * self.max_position_embeddings as f64,
+            RopeScaling::Yarn { factor, original_max_position_embeddings, .. } => {
+                factor * original_max_position_embeddings
+            }
+            _ => 0.0,
+        };
+        self.max_position_embeddings.max((scaled as usize).min(raw::CONTEXT_MAX as usize))
     }
 
     /// The projections inside block `layer` as (tensor name without `.weight`, outputs, inputs), in execution order.
@@ -160,10 +165,36 @@ impl ModelConfig {
         projections.into_iter().map(|(name, m, k)| (format!("model.layers.{layer}.{name}"), m, k)).collect()
     }
 
-    /// The number of parameters: embeddings (once when tied), blocks and norms.
+    /// The projections of block `layer` as files of the family hold them: as [`block_projections`](Self::block_projections), but for
+    /// fused ones.
+    pub fn stored_projections(&self, layer: usize) -> Vec<(String, usize, usize)> {
+        if !self.block.fused {
+            return self.block_projections(layer);
+        }
+        let (hidden, inner, d) = (self.hidden_size, self.intermediate_size, self.head_dim);
+        let q = self.heads.n_q() * d;
+        let projections = [
+            ("self_attn.qkv_proj", q + (self.heads.n_k() + self.heads.n_v()) * d, hidden),
+            ("self_attn.o_proj", hidden, q),
+            ("mlp.gate_up_proj", 2 * inner, hidden),
+            ("mlp.down_proj", hidden, inner),
+        ];
+        projections.into_iter().map(|(name, m, k)| (format!("model.layers.{layer}.{name}"), m, k)).collect()
+    }
+
+    /// The number of parameters: embeddings (once when tied), blocks, biases and norms.
     pub fn parameter_count(&self) -> u64 {
-        let block: usize =
-            self.block_projections(0).iter().map(|(_, m, k)| m * k).sum::<usize>() + 2 * self.hidden_size;
+        let (hidden, traits) = (self.hidden_size, &self.block);
+        let count = |present: bool, parameters: usize| if present { parameters } else { 0 };
+        let [q, k, v] = [self.heads.n_q(), self.heads.n_k(), self.heads.n_v()].map(|heads| heads * self.head_dim);
+        let block = self.block_projections(0).iter().map(|(_, m, k)| m * k).sum::<usize>()
+            + 2 * hidden
+            + count(traits.qkv_bias, q + k + v)
+            + count(traits.o_bias, hidden)
+            + count(traits.mlp_bias, 2 * self.intermediate_size + hidden)
+            + count(traits.qk_norm, 2 * self.head_dim)
+            + count(traits.post_norms, 2 * hidden)
+            + count(traits.sub_norms, q + self.intermediate_size);
         let tables = if self.tie_word_embeddings { 1 } else { 2 };
         (block * self.num_layers + self.hidden_size + tables * self.vocab_size * self.hidden_size) as u64
     }

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use parsimon_attn::AttnError;
 use parsimon_core::io::FormatError;
-use parsimon_core::quant::QuantError;
 use parsimon_core::quant::gptq::GptqError;
+use parsimon_core::quant::{BlockError, PackedError, QuantError};
 use parsimon_core::{Cancelled, Diagnose, variant_name};
 use parsimon_lut::{ActivationError, PackError};
 
-use crate::ConfigError;
+use crate::engine::mib;
+use crate::{ConfigError, MemoryNeed, SamplerError};
 
 /// A model cannot be read, run or quantized.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,12 @@ pub enum ModelError {
     Pack { layer: String, source: PackError },
     #[error("layer `{layer}`: {source}")]
     Quant { layer: String, source: QuantError },
+    #[error("layer `{layer}`: {source}")]
+    Packed { layer: String, source: PackedError },
+    #[error("layer `{layer}`: {source}")]
+    Block { layer: String, source: BlockError },
+    #[error("layer `{layer}`: the weight at row {row}, column {col} is not finite")]
+    NonFinite { layer: String, row: usize, col: usize },
     #[error(transparent)]
     Attn(#[from] AttnError),
     #[error("activations: {0}")]
@@ -39,6 +46,17 @@ pub enum ModelError {
     TextTooShort { tokens: usize, ctx: usize },
     #[error("{what} = {given}: expected {expected}")]
     Option { what: &'static str, given: String, expected: String },
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    #[error(
+        "the prompt needs {needed} positions of the cache, it has {limit}: shorten the prompt or make the cache larger"
+    )]
+    CacheTooSmall { needed: usize, limit: usize },
+    #[error(
+        "{} are needed (weights {}, cache {}, work {}), {} are available: take a smaller model, cache or step",
+        mib(need.total()), mib(need.weights), mib(need.cache), mib(need.work), mib(*available)
+    )]
+    OutOfMemory { need: MemoryNeed, available: usize },
     #[error("the model is already quantized")]
     AlreadyQuantized,
     #[error(transparent)]
@@ -53,8 +71,11 @@ impl Diagnose for ModelError {
             ModelError::Gptq { source, .. } => source.variant(),
             ModelError::Pack { source, .. } => source.variant(),
             ModelError::Quant { source, .. } => source.variant(),
+            ModelError::Packed { source, .. } => source.variant(),
+            ModelError::Block { source, .. } => source.variant(),
             ModelError::Attn(e) => e.variant(),
             ModelError::Activation(e) => e.variant(),
+            ModelError::Sampler(e) => e.variant(),
             other => variant_name(other),
         }
     }
@@ -64,6 +85,7 @@ impl Diagnose for ModelError {
             ModelError::Config(e) => e.file(),
             ModelError::Format(e) => e.file(),
             ModelError::Gptq { source, .. } => source.file(),
+            ModelError::Packed { source, .. } => source.file(),
             _ => None,
         }
     }
@@ -73,7 +95,11 @@ impl Diagnose for ModelError {
             ModelError::Config(e) => e.place(),
             ModelError::Format(e) => e.place(),
             ModelError::Gptq { layer, source } => source.place().or_else(|| Some(layer.clone())),
-            ModelError::Pack { layer, .. } | ModelError::Quant { layer, .. } => Some(layer.clone()),
+            ModelError::Packed { layer, source } => source.place().or_else(|| Some(layer.clone())),
+            ModelError::Pack { layer, .. }
+            | ModelError::Quant { layer, .. }
+            | ModelError::Block { layer, .. }
+            | ModelError::NonFinite { layer, .. } => Some(layer.clone()),
             ModelError::TokenOutOfRange { position, .. } => Some(format!("position {position}")),
             _ => None,
         }

@@ -31,7 +31,7 @@ pub fn generate(
         let token = sampler.sample(&logits);
         tokens.push(token);
         let stop = !on_token(token) || model.config().eos_token_ids.contains(&token);
-        if stop || tokens.len() == options.max_tokens || state.len() >= model.config().max_position_embeddings {
+        if stop || tokens.len() == options.max_tokens || state.len() >= model.config().context_length() {
             break;
         }
         logits = model.last_logits(&[token], &mut state)?;

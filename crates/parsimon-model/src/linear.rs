@@ -1,7 +1,11 @@
 //! A linear layer over dense or low-bit weights, and the activations that several layers share.
 
+mod bitnet;
+
 use std::fmt;
 
+pub use bitnet::BitNetMatrix;
+pub(crate) use bitnet::uniform_scale;
 use parsimon_lut::{ActConfig, DenseMatrix, LowBitMatrix, PreparedActivations};
 use rayon::prelude::*;
 
@@ -14,6 +18,8 @@ pub enum Linear {
     Dense(DenseMatrix),
     /// Codes of 1 to 8 bits, multiplied by table lookup or as integers, as the matrix's plan says.
     LowBit(LowBitMatrix),
+    /// Ternary codes, multiplied with activations of 8 bits as BitNet does: exact integers times two scales.
+    BitNet(BitNetMatrix),
 }
 
 impl Linear {
@@ -22,6 +28,7 @@ impl Linear {
         match self {
             Linear::Dense(matrix) => matrix.shape(),
             Linear::LowBit(matrix) => matrix.shape(),
+            Linear::BitNet(matrix) => matrix.shape(),
         }
     }
 
@@ -30,6 +37,7 @@ impl Linear {
         match self {
             Linear::Dense(matrix) => matrix.bytes(),
             Linear::LowBit(matrix) => matrix.bytes(),
+            Linear::BitNet(matrix) => matrix.bytes(),
         }
     }
 
@@ -44,6 +52,7 @@ impl Linear {
         match self {
             Linear::Dense(matrix) => matrix.matmul_into(x.values(), n, &mut out),
             Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_matrix(matrix))?, &mut out),
+            Linear::BitNet(matrix) => matrix.matmul_into(x.integers(&matrix.act_config())?, &mut out),
         }
         Ok(out)
     }
@@ -79,6 +88,8 @@ pub struct Activations<'a> {
     /// The first `used` hold these activations, each in another way; the rest are buffers.
     prepared: Vec<PreparedActivations>,
     used: usize,
+    /// As 8-bit integers with a scale a token, once a BitNet layer asked.
+    integers: Option<PreparedActivations>,
 }
 
 enum Source<'a> {
@@ -123,7 +134,7 @@ impl<'a> Activations<'a> {
     }
 
     fn with_source(source: Source<'a>, n: usize, k: usize) -> Self {
-        Activations { source, n, k, prepared: Vec::new(), used: 0 }
+        Activations { source, n, k, prepared: Vec::new(), used: 0, integers: None }
     }
 
     /// Takes the buffers of activations that are done with: nothing is allocated where shapes repeat.
@@ -145,7 +156,7 @@ impl<'a> Activations<'a> {
 
     /// How many times they were prepared for low-bit layers: once for all layers of one configuration.
     pub fn preparations(&self) -> usize {
-        self.used
+        self.used + usize::from(self.integers.is_some())
     }
 
     /// `[n, k]`.
@@ -154,6 +165,14 @@ impl<'a> Activations<'a> {
             Source::Stored(values) => values,
             Source::Rows { row, values } => values.get_or_insert_with(|| store(row, self.n, self.k)),
         }
+    }
+
+    fn integers(&mut self, config: &ActConfig) -> Result<&PreparedActivations, ModelError> {
+        if self.integers.as_ref().is_none_or(|integers| integers.config() != config) {
+            let (n, k) = (self.n, self.k);
+            self.integers = Some(bitnet::quantize(self.values(), n, k, config)?);
+        }
+        Ok(self.integers.as_ref().expect("it was made above"))
     }
 
     fn prepared(&mut self, config: &ActConfig) -> Result<&PreparedActivations, ModelError> {

@@ -1,50 +1,67 @@
 //! The model and its forward pass.
 
-use parsimon_attn::{Attention, KvCache};
-use parsimon_lut::DenseMatrix;
+use parsimon_attn::{Attention, KvDtype, KvPool, KvSequence};
 
+use crate::batch::{Batch, Pass, Segment};
 use crate::block::{Block, rms_norm};
-use crate::{Linear, ModelConfig, ModelError, PackCacheReport, RopeFrequencies};
+use crate::embedding::Embedding;
+use crate::rope::RopePhase;
+use crate::{Activations, Linear, ModelConfig, ModelError, PackCacheReport, RopeFrequencies};
 
 /// A model ready to run.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub(crate) config: ModelConfig,
-    pub(crate) embed: DenseMatrix,
+    pub(crate) embed: Embedding,
     pub(crate) blocks: Vec<Block>,
     pub(crate) norm: Vec<f32>,
     /// `None` when the embedding table is the output layer.
-    pub(crate) lm_head: Option<DenseMatrix>,
-    pub(crate) attention: Attention,
+    pub(crate) lm_head: Option<Linear>,
+    /// One a layer: windows differ.
+    pub(crate) attention: Vec<Attention>,
     pub(crate) rope: RopeFrequencies,
     pub(crate) pack_cache: Option<PackCacheReport>,
 }
 
-/// The keys and values of one sequence, in every layer.
+/// The keys and values of one sequence, in every layer: a pool of its own that grows.
 #[derive(Clone, Debug)]
 pub struct KvState {
-    layers: Vec<KvCache>,
+    pub(crate) pool: KvPool,
+    pub(crate) sequence: KvSequence,
+    /// The tokens of all positions, where the rotation depends on their number; else empty.
+    tokens: Vec<u32>,
+    /// What the keys were rotated with.
+    phase: RopePhase,
 }
 
 impl KvState {
     /// Positions held.
     pub fn len(&self) -> usize {
-        self.layers.first().map_or(0, KvCache::len)
+        self.sequence.len()
     }
 
     /// Whether no position is held.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.sequence.is_empty()
     }
 
     /// Bytes of the keys and values held.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(KvCache::bytes).sum()
+        self.len() * self.pool.shape().position_bytes()
+    }
+
+    /// Takes note of tokens that were run.
+    fn note(&mut self, tokens: &[u32], phase: RopePhase, keep: bool) {
+        self.phase = phase;
+        if keep {
+            self.tokens.extend(tokens);
+        }
     }
 
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
-        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+        self.pool.truncate(&mut self.sequence, len);
+        self.tokens.truncate(len);
     }
 }
 
@@ -61,8 +78,12 @@ impl Model {
 
     /// An empty cache for a new sequence.
     pub fn new_state(&self) -> KvState {
-        let cache = KvCache::new(self.config.heads, self.config.head_dim, self.config.head_dim);
-        KvState { layers: vec![cache; self.config.num_layers] }
+        KvState {
+            pool: KvPool::new(self.config.kv_shape(KvDtype::F32), None),
+            sequence: KvSequence::default(),
+            tokens: Vec::new(),
+            phase: RopePhase::default(),
+        }
     }
 
     /// Every linear layer inside the blocks.
@@ -72,7 +93,7 @@ impl Model {
 
     /// Bytes of weights that decoding one token reads: all linear layers and the output layer.
     pub fn bytes_per_token(&self) -> usize {
-        self.linears().map(Linear::bytes).sum::<usize>() + self.output().bytes()
+        self.linears().map(Linear::bytes).sum::<usize>() + self.output_bytes()
     }
 
     /// Logits `[n, vocab]` of `tokens`, which continue the sequence in `state`.
@@ -83,7 +104,7 @@ impl Model {
     /// low-bit layer meets a number that is not finite.
     pub fn logits(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
         let hidden = self.hidden(tokens, state)?;
-        Ok(self.project(&hidden, tokens.len()))
+        self.project(&hidden, tokens.len())
     }
 
     /// Logits `[vocab]` after the last of `tokens`; the output layer runs for that position alone.
@@ -96,42 +117,124 @@ impl Model {
             return Err(ModelError::EmptyPrompt);
         }
         let hidden = self.hidden(tokens, state)?;
-        Ok(self.project(&hidden[hidden.len() - self.config.hidden_size..], 1))
+        self.project(&hidden[hidden.len() - self.config.hidden_size..], 1)
+    }
+
+    /// The embedding of a text: the mean of the normalized outputs of the last block over all positions, scaled to length 1.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::last_logits`].
+    pub fn embed_text(&self, tokens: &[u32]) -> Result<Vec<f32>, ModelError> {
+        if tokens.is_empty() {
+            return Err(ModelError::EmptyPrompt);
+        }
+        let hidden = self.hidden(tokens, &mut self.new_state())?;
+        let mut sums = vec![0.0f64; self.config.hidden_size];
+        for row in hidden.chunks_exact(self.config.hidden_size) {
+            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        let norm = sums.iter().map(|x| x * x).sum::<f64>().sqrt();
+        Ok(sums.iter().map(|x| if norm > 0.0 { (x / norm) as f32 } else { 0.0 }).collect())
     }
 
     /// The normalized output of the last block, `[n, hidden]`.
     fn hidden(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
-        let (n, start) = (tokens.len(), state.len());
+        self.check_tokens(tokens, state.len())?;
+        if tokens.is_empty() {
+            return Ok(Vec::new());
+        }
+        let held = state.len();
+        let phase = self.rope.phase(held + tokens.len());
+        if held > 0 && phase != state.phase {
+            return self.renew(tokens, state);
+        }
+        let KvState { pool, sequence, .. } = state;
+        let segments = vec![Segment { tokens, sequence, len: held + tokens.len() }];
+        let hidden = self.run(Batch { pool, segments, pass: Pass::Fast })?;
+        state.note(tokens, phase, self.rope.depends_on_length());
+        Ok(hidden)
+    }
+
+    /// As [`hidden`](Self::hidden) where the keys of `state` were rotated with a table that does not hold any more: all tokens run again.
+    fn renew(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
+        let all = [&*state.tokens, tokens].concat();
+        let mut sequence = KvSequence::default();
+        let segments = vec![Segment { tokens: &all, sequence: &mut sequence, len: all.len() }];
+        let hidden = self.run(Batch { pool: &mut state.pool, segments, pass: Pass::Fast });
+        if hidden.is_ok() {
+            std::mem::swap(&mut state.sequence, &mut sequence);
+        }
+        state.pool.truncate(&mut sequence, 0);
+        let hidden = hidden?;
+        state.note(tokens, self.rope.phase(all.len()), true);
+        Ok(hidden[(all.len() - tokens.len()) * self.config.hidden_size..].to_vec())
+    }
+
+    /// Whether the keys of a sequence of `held` tokens are of no use when it grows to `len`, because another rotary table holds then: the
+    /// sequence has to be run again from its first token. Prefixes of such models cannot be shared either.
+    pub fn is_stale(&self, held: usize, len: usize) -> bool {
+        held > 0 && self.rope.phase(held) != self.rope.phase(len)
+    }
+
+    /// The normalized output of the last block for the tokens of all segments, `[n, hidden]`; no segment is empty, and all tokens are checked.
+    ///
+    /// The sequences grow by the tokens, or stay as they are when there is an error.
+    pub(crate) fn run(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
+        let x = self.stream(&mut batch)?;
+        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
+    }
+
+    /// The residual stream behind the last block.
+    fn stream(&self, batch: &mut Batch<'_>) -> Result<Vec<f32>, ModelError> {
+        batch.reserve()?;
+        let mut x = Vec::new();
+        for &token in batch.segments.iter().flat_map(|segment| segment.tokens) {
+            self.embed.push_row(token as usize, &mut x);
+        }
+        if let Some(scale) = self.config.block.embed_scale {
+            x.iter_mut().for_each(|x| *x *= scale);
+        }
+        let angles = batch.angles(&self.rope);
+        let mut buffers = Vec::new();
+        for (layer, (block, attention)) in self.blocks.iter().zip(&self.attention).enumerate() {
+            let shared = (&self.config, attention);
+            block.forward(shared, &angles, (batch, layer), &mut x, &mut buffers)?;
+        }
+        batch.advance();
+        Ok(x)
+    }
+
+    /// Whether `tokens` may stand from position `start` on.
+    pub(crate) fn check_tokens(&self, tokens: &[u32], start: usize) -> Result<(), ModelError> {
         let vocab_size = self.config.vocab_size;
         if let Some(i) = tokens.iter().position(|&token| token as usize >= vocab_size) {
             return Err(ModelError::TokenOutOfRange { token: tokens[i], position: start + i, vocab_size });
         }
-        if start + n > self.config.max_position_embeddings {
-            let limit = self.config.max_position_embeddings;
-            return Err(ModelError::ContextFull { needed: start + n, limit });
+        let (needed, limit) = (start + tokens.len(), self.config.context_length());
+        if needed > limit {
+            return Err(ModelError::ContextFull { needed, limit });
         }
-        if n == 0 {
-            return Ok(Vec::new());
-        }
-        let mut x: Vec<f32> = tokens.iter().flat_map(|&token| self.embed.row(token as usize)).copied().collect();
-        let angles = self.rope.angles(start, n);
-        let mut buffers = Vec::new();
-        for (block, cache) in self.blocks.iter().zip(&mut state.layers) {
-            block.forward(&self.config, &self.attention, &angles, cache, &mut x, &mut buffers)?;
-        }
-        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
+        Ok(())
     }
 
-    fn project(&self, hidden: &[f32], n: usize) -> Vec<f32> {
-        let mut logits = vec![0.0; n * self.config.vocab_size];
-        self.output().matmul_into(hidden, n, &mut logits);
-        logits
+    /// Logits `[n, vocab]` of normalized outputs.
+    pub(crate) fn project(&self, hidden: &[f32], n: usize) -> Result<Vec<f32>, ModelError> {
+        let mut logits = match &self.lm_head {
+            _ if n == 0 => Vec::new(),
+            Some(linear) => linear.apply(&mut Activations::new(hidden, n))?,
+            None => self.embed.project(hidden, n),
+        };
+        if let Some(cap) = self.config.block.logit_soft_cap {
+            logits.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
+        }
+        Ok(logits)
     }
 
-    fn output(&self) -> &DenseMatrix {
-        self.lm_head.as_ref().unwrap_or(&self.embed)
+    fn output_bytes(&self) -> usize {
+        self.lm_head.as_ref().map_or_else(|| self.embed.bytes(), Linear::bytes)
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

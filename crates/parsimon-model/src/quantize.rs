@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use parsimon_core::io::{Checkpoint, TensorData, copy_file, write_json, write_safetensors};
+use parsimon_core::io::{Checkpoint, TensorData, copy_file, read_json, write_json, write_safetensors};
 use parsimon_core::quant::gptq::{self, CheckpointFormat, GptqConfig};
 use parsimon_core::quant::rtn::{self, Levels};
 use parsimon_core::{Control, Unit};
@@ -62,12 +62,12 @@ pub fn quantize_folder(
     options: &QuantizeOptions,
     control: &Control<'_>,
 ) -> Result<QuantizeReport, ModelError> {
-    let mut config = ModelConfig::open(folder)?;
+    let config = ModelConfig::open(folder)?;
     if config.quantization.is_some() {
         return Err(ModelError::AlreadyQuantized);
     }
     let checkpoint = Checkpoint::open(folder)?;
-    let projections: Vec<_> = (0..config.num_layers).flat_map(|layer| config.block_projections(layer)).collect();
+    let projections: Vec<_> = (0..config.num_layers).flat_map(|layer| config.stored_projections(layer)).collect();
     let weight_names: Vec<String> = projections.iter().map(|(name, ..)| format!("{name}.weight")).collect();
     checkpoint.require(weight_names.iter().map(String::as_str))?;
 
@@ -94,7 +94,7 @@ pub fn quantize_folder(
         copy_file(&folder.join(name), &out.join(name))?;
     }
     write_safetensors(&out.join("model.safetensors"), &tensors, None)?;
-    config.quantization = Some(GptqConfig {
+    let quantization = GptqConfig {
         quant_method: "gptq".into(),
         checkpoint_format: CheckpointFormat::V2,
         bits: options.levels.code_bits(),
@@ -102,8 +102,11 @@ pub fn quantize_folder(
         desc_act: false,
         sym: false,
         ternary: options.levels == Levels::Ternary,
-    });
-    write_json(&out.join("config.json"), &config.to_json())?;
+    };
+    // What this crate does not read of the configuration stays in it.
+    let mut json: serde_json::Value = read_json(&folder.join("config.json"))?;
+    json["quantization_config"] = serde_json::to_value(quantization).expect("plain fields serialize");
+    write_json(&out.join("config.json"), &json)?;
 
     let weights: f64 = layers.iter().map(|layer| (layer.m * layer.k) as f64).sum();
     let bits: f64 = layers.iter().map(|layer| layer.bits_per_weight * (layer.m * layer.k) as f64).sum();

@@ -1,35 +1,37 @@
-//! From logits to a token: greedy, or temperature and top-p with a seed.
+//! From logits to a token: penalties, then greedy or a draw from the most likely tokens, with a seed.
 
-use parsimon_core::{Diagnose, SplitMix64};
+mod options;
+
+use std::collections::HashMap;
+
+use parsimon_core::SplitMix64;
 use parsimon_simd::math::exp2;
 use parsimon_simd::{Level, Vectorize, vectorize};
+
+pub use options::{SamplerError, SamplingOptions};
 
 /// Chooses tokens. The same seed and the same logits give the same tokens.
 #[derive(Clone, Debug)]
 pub struct Sampler {
-    temperature: f32,
-    top_p: f32,
+    options: SamplingOptions,
     rng: SplitMix64,
+    seen: HashMap<u32, Seen>,
+    /// Buffers of the draw.
+    weights: Vec<f32>,
+    tokens: Vec<u32>,
 }
 
-/// A sampling option is out of range.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
-#[error("{option} = {value}: expected {expected}")]
-pub struct SamplerError {
-    /// The option's name.
-    pub option: &'static str,
-    /// What was given.
-    pub value: f32,
-    /// What is allowed.
-    pub expected: &'static str,
+/// Where a token occurred.
+#[derive(Clone, Copy, Default, Debug)]
+struct Seen {
+    /// Times in the output; 0 when it is in the prompt alone.
+    output: u32,
 }
-
-impl Diagnose for SamplerError {}
 
 impl Sampler {
     /// Always the most likely token; the lowest id among equals.
     pub fn greedy() -> Self {
-        Sampler { temperature: 0.0, top_p: 1.0, rng: SplitMix64::new(0) }
+        Self::new(SamplingOptions::default())
     }
 
     /// `temperature` 0 is greedy; above, the logits are divided by it and the smallest set of most likely tokens whose probabilities reach
@@ -39,44 +41,97 @@ impl Sampler {
     ///
     /// [`SamplerError`] for a negative or infinite temperature, or a `top_p` outside (0, 1].
     pub fn try_new(temperature: f32, top_p: f32, seed: u64) -> Result<Self, SamplerError> {
-        if !(temperature.is_finite() && temperature >= 0.0) {
-            let expected = "a finite number of at least 0";
-            return Err(SamplerError { option: "temperature", value: temperature, expected });
-        }
-        if !(top_p > 0.0 && top_p <= 1.0) {
-            return Err(SamplerError { option: "top_p", value: top_p, expected: "a number above 0 and at most 1" });
-        }
-        Ok(Sampler { temperature, top_p, rng: SplitMix64::new(seed) })
+        Self::with_options(&SamplingOptions { temperature, top_p, seed, ..SamplingOptions::default() })
     }
 
-    /// The next token. NaN logits are never chosen while a number is left.
+    /// A sampler that does what `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As [`SamplingOptions::validate`].
+    pub fn with_options(options: &SamplingOptions) -> Result<Self, SamplerError> {
+        options.validate()?;
+        Ok(Self::new(options.clone()))
+    }
+
+    fn new(options: SamplingOptions) -> Self {
+        let rng = SplitMix64::new(options.seed);
+        Sampler { options, rng, seen: HashMap::new(), weights: Vec::new(), tokens: Vec::new() }
+    }
+
+    /// Notes the tokens of the prompt, for the repetition penalty.
+    pub fn observe_prompt(&mut self, tokens: &[u32]) {
+        if self.options.has_penalties() {
+            tokens.iter().for_each(|&token| _ = self.seen.entry(token).or_default());
+        }
+    }
+
+    /// Notes a token of the output, for the penalties.
+    pub fn accept(&mut self, token: u32) {
+        if self.options.has_penalties() {
+            self.seen.entry(token).or_default().output += 1;
+        }
+    }
+
+    /// Whether [`Sampler::adjust`] would change anything.
+    pub fn adjusts(&self) -> bool {
+        self.options.changes_logits()
+    }
+
+    /// Biases and penalties, in place: steps 1 to 3 of [`SamplingOptions`].
+    pub fn adjust(&self, logits: &mut [f32]) {
+        let SamplingOptions { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.options;
+        for &(token, bias) in &self.options.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit += bias;
+            }
+        }
+        for (&token, seen) in &self.seen {
+            let Some(logit) = logits.get_mut(token as usize) else { continue };
+            *logit = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+            if seen.output > 0 {
+                *logit -= presence_penalty + frequency_penalty * seen.output as f32;
+            }
+        }
+    }
+
+    /// The next token of adjusted logits, steps 5 to 9 of [`SamplingOptions`]. NaN logits are never chosen while a number is left.
     ///
     /// # Panics
     ///
     /// When `logits` is empty.
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
         assert!(!logits.is_empty(), "there must be a token to choose");
-        if self.temperature == 0.0 { argmax(logits) } else { self.sample_top_p(logits) }
+        if self.options.temperature == 0.0 { argmax(logits) } else { self.draw(logits) }
     }
 
-    fn sample_top_p(&mut self, logits: &[f32]) -> u32 {
+    fn draw(&mut self, logits: &[f32]) -> u32 {
+        // One number a token whatever the logits are: the state of the generator tells how many tokens were chosen.
+        let uniform = self.rng.next_f64();
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if max.is_infinite() {
             return argmax(logits);
         }
-        let mut weights = vec![0.0; logits.len()];
-        let total =
-            vectorize(Level::best(), Weights { logits, max, temperature: self.temperature, weights: &mut weights });
-        let nucleus = nucleus(&weights, f64::from(self.top_p) * total);
-        let mass: f64 = nucleus.iter().map(|&token| f64::from(weights[token as usize])).sum();
-        let mut target = self.rng.next_f64() * mass;
-        for &token in &nucleus {
+        let SamplingOptions { temperature, top_k, top_p, min_p, .. } = self.options;
+        let (weights, tokens) = (&mut self.weights, &mut self.tokens);
+        weights.resize(logits.len(), 0.0);
+        let total = vectorize(Level::best(), Weights { logits, max, temperature, weights });
+        tokens.clear();
+        tokens.extend(0..logits.len() as u32);
+        let total = if top_k > 0 && top_k < logits.len() { most_likely(weights, tokens, top_k) } else { total };
+        nucleus(weights, tokens, f64::from(top_p) * total);
+        // The most likely token has weight 1.
+        let kept = tokens.partition_point(|&token| weights[token as usize] >= min_p);
+        tokens.truncate(kept.max(1));
+        let mass: f64 = tokens.iter().map(|&token| f64::from(weights[token as usize])).sum();
+        let mut target = uniform * mass;
+        for &token in tokens.iter() {
             target -= f64::from(weights[token as usize]);
             if target < 0.0 {
                 return token;
             }
         }
-        nucleus[nucleus.len() - 1]
+        tokens[tokens.len() - 1]
     }
 }
 
@@ -102,20 +157,26 @@ impl Vectorize for Weights<'_> {
     }
 }
 
-/// The smallest set of most likely tokens whose weights reach `mass`, most likely first, equal ones by id.
+/// Leaves the `k` most likely of `tokens`, equal ones by id, and returns the sum of their weights.
+fn most_likely(weights: &[f32], tokens: &mut Vec<u32>, k: usize) -> f64 {
+    tokens.select_nth_unstable_by(k, |a, b| by_weight(weights, a, b));
+    tokens.truncate(k);
+    tokens.sort_unstable_by(|a, b| by_weight(weights, a, b));
+    tokens.iter().map(|&token| f64::from(weights[token as usize])).sum()
+}
+
+/// Leaves the smallest set of most likely `tokens` whose weights reach `mass`, most likely first, equal ones by id.
 ///
 /// Only as many candidates as are needed get sorted: a whole vocabulary would cost more than a decoding step of a small model.
-fn nucleus(weights: &[f32], mass: f64) -> Vec<u32> {
+fn nucleus(weights: &[f32], tokens: &mut Vec<u32>, mass: f64) {
     const CANDIDATES: usize = 64;
-    let order = |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b));
-    let mut tokens: Vec<u32> = (0..weights.len() as u32).collect();
     let mut n = CANDIDATES;
     loop {
         n = n.min(tokens.len());
         if n < tokens.len() {
-            tokens.select_nth_unstable_by(n, order);
+            tokens.select_nth_unstable_by(n, |a, b| by_weight(weights, a, b));
         }
-        tokens[..n].sort_unstable_by(order);
+        tokens[..n].sort_unstable_by(|a, b| by_weight(weights, a, b));
         let mut kept = 0.0;
         let reached = tokens[..n].iter().position(|&token| {
             kept += f64::from(weights[token as usize]);
@@ -123,13 +184,18 @@ fn nucleus(weights: &[f32], mass: f64) -> Vec<u32> {
         });
         if let Some(last) = reached {
             tokens.truncate(last + 1);
-            return tokens;
+            return;
         }
         if n == tokens.len() {
-            return tokens;
+            return;
         }
         n *= 4;
     }
+}
+
+/// Heavier first, then by id.
+fn by_weight(weights: &[f32], a: &u32, b: &u32) -> std::cmp::Ordering {
+    weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b))
 }
 
 fn argmax(logits: &[f32]) -> u32 {
@@ -140,6 +206,22 @@ fn argmax(logits: &[f32]) -> u32 {
         }
     }
     best as u32
+}
+
+/// `ln softmax(logits)[token]`, and the `n` most likely tokens with theirs, most likely first.
+pub(crate) fn log_probabilities(logits: &[f32], token: u32, n: usize) -> (f32, Vec<(u32, f32)>) {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().filter(|l| !l.is_nan()).map(|&logit| f64::from(logit - max).exp()).sum();
+    let of = |token: u32| (f64::from(logits[token as usize] - max) - sum.ln()) as f32;
+    let mut tokens: Vec<u32> = (0..logits.len() as u32).filter(|&token| !logits[token as usize].is_nan()).collect();
+    let n = n.min(tokens.len());
+    if n > 0 && n < tokens.len() {
+        most_likely(logits, &mut tokens, n);
+    } else {
+        tokens.sort_unstable_by(|a, b| by_weight(logits, a, b));
+        tokens.truncate(n);
+    }
+    (of(token), tokens.into_iter().map(|token| (token, of(token))).collect())
 }
 
 #[cfg(test)]

@@ -1,10 +1,16 @@
-//! A few queries over many keys: all scores of a row, one softmax, one pass over the values.
+//! A few queries over many keys: a row walks the pages of the cache with a running softmax, and reads numbers as they are kept.
+//!
+//! What a row gives does not depend on the rows beside it.
 
+use std::ops::Range;
+
+use parsimon_simd::math::exp2;
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
-use crate::softmax::{exponentiate, max};
-use crate::{AttnConfig, KvView};
+use crate::kv::{Block, Element};
+use crate::softmax::{exponentiate, max, soft_cap};
+use crate::{AttnConfig, KvPool, KvView};
 
 /// Below this many multiply-adds a call stays on the calling thread.
 const PARALLEL_MIN: usize = 1 << 19;
@@ -12,16 +18,16 @@ const PARALLEL_MIN: usize = 1 << 19;
 const LANES: usize = 16;
 
 pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: &mut [f32]) {
-    let AttnConfig { heads, d_qk, d_v, mask, .. } = *config;
+    let AttnConfig { heads, d_qk, d_v, mask, soft_cap, .. } = *config;
     let n_q = heads.n_q();
     let t_q = q.len() / (n_q * d_qk);
-    let scale = config.scale() * std::f32::consts::LOG2_E;
+    let scale = config.dot_scale();
     let row = |(at, (out, lse)): (usize, (&mut [f32], &mut f32))| {
         let (i, h) = (at / n_q, at % n_q);
         let keys = mask.visible(i, t_q, kv.len());
         let q = &q[at * d_qk..][..d_qk];
         let (k_head, v_head) = (heads.k_of(h), heads.v_of(h));
-        *lse = vectorize(Level::best(), Row { q, kv, k_head, v_head, keys, scale, out });
+        *lse = vectorize(Level::best(), Row { q, kv, k_head, v_head, keys, scale, cap: soft_cap, out });
     };
     let work = t_q * n_q * kv.len() * (d_qk + d_v);
     if work >= PARALLEL_MIN && rayon::current_num_threads() > 1 {
@@ -37,9 +43,10 @@ struct Row<'a> {
     kv: KvView<'a>,
     k_head: usize,
     v_head: usize,
-    keys: usize,
-    /// `scale * log2 e`.
+    keys: Range<usize>,
+    /// [`AttnConfig::dot_scale`].
     scale: f32,
+    cap: Option<f32>,
     out: &'a mut [f32],
 }
 
@@ -48,42 +55,85 @@ impl Vectorize for Row<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) -> f32 {
-        self.out.fill(0.0);
-        if self.keys == 0 {
-            return f32::NEG_INFINITY;
+        let Row { q, kv, k_head, v_head, keys, scale, cap, out } = self;
+        out.fill(0.0);
+        let mut scores = [0.0f32; KvPool::PAGE];
+        let (mut row_max, mut row_sum) = (f32::NEG_INFINITY, 0.0f32);
+        let mut j0 = keys.start;
+        while j0 < keys.end {
+            let p = &mut scores[..keys.end.min((j0 / KvPool::PAGE + 1) * KvPool::PAGE) - j0];
+            match kv.k_block(k_head, j0) {
+                Block::F32 { rows, stride } => dots::<FMA, _>(q, rows, stride, p),
+                Block::F16(rows) => dots::<FMA, _>(q, rows, q.len(), p),
+                Block::Bf16(rows) => dots::<FMA, _>(q, rows, q.len(), p),
+                Block::Int8 { codes, scales } => {
+                    dots::<FMA, _>(q, codes, q.len(), p);
+                    p.iter_mut().zip(scales).for_each(|(p, scale)| *p *= scale);
+                }
+            }
+            p.iter_mut().for_each(|p| *p *= scale);
+            if let Some(cap) = cap {
+                soft_cap::<FMA>(p, cap);
+            }
+            let block_max = max(p);
+            let new = if block_max > row_max { block_max } else { row_max };
+            // Only NaN scores so far: any finite maximum makes the row NaN.
+            let sum = exponentiate::<FMA>(p, if new == f32::NEG_INFINITY { 0.0 } else { new });
+            if new > row_max {
+                let factor = exp2::<FMA>(row_max - new);
+                row_sum *= factor;
+                out.iter_mut().for_each(|o| *o *= factor);
+                row_max = new;
+            }
+            row_sum += sum;
+            match kv.v_block(v_head, j0) {
+                Block::F32 { rows, stride } => add_rows::<FMA, _>(p, rows, stride, out),
+                Block::F16(rows) => add_rows::<FMA, _>(p, rows, out.len(), out),
+                Block::Bf16(rows) => add_rows::<FMA, _>(p, rows, out.len(), out),
+                Block::Int8 { codes, scales } => {
+                    p.iter_mut().zip(scales).for_each(|(p, scale)| *p *= scale);
+                    add_rows::<FMA, _>(p, codes, out.len(), out);
+                }
+            }
+            j0 += p.len();
         }
-        let mut p: Vec<f32> =
-            (0..self.keys).map(|j| self.scale * dot::<FMA>(self.q, self.kv.k(self.k_head, j))).collect();
-        let max = max(&p);
-        // Every score is NaN: the row is NaN.
-        let max = if max == f32::NEG_INFINITY { f32::NAN } else { max };
-        let sum = exponentiate::<FMA>(&mut p, max);
-        let inverse = 1.0 / sum;
-        for (j, &p) in p.iter().enumerate() {
-            axpy::<FMA>(p * inverse, self.kv.v(self.v_head, j), self.out);
+        // No visible key: the sum is 0, the output stays exactly 0, and the logarithm gives -inf.
+        let inverse = if row_sum == 0.0 { 0.0 } else { 1.0 / row_sum };
+        out.iter_mut().for_each(|o| *o *= inverse);
+        let row_max = if row_max == f32::NEG_INFINITY { 0.0 } else { row_max };
+        (row_max + row_sum.log2()) * std::f32::consts::LN_2
+    }
+}
+
+/// `out[j] = <q, row j>`.
+#[inline(always)]
+fn dots<const FMA: bool, E: Element>(q: &[f32], rows: &[E], stride: usize, out: &mut [f32]) {
+    for (out, row) in out.iter_mut().zip(rows.chunks(stride)) {
+        *out = dot::<FMA, E>(q, &row[..q.len()]);
+    }
+}
+
+/// `out += sum_j p[j] row j`, in the order of the rows.
+#[inline(always)]
+fn add_rows<const FMA: bool, E: Element>(p: &[f32], rows: &[E], stride: usize, out: &mut [f32]) {
+    for (&p, row) in p.iter().zip(rows.chunks(stride)) {
+        for (out, &x) in out.iter_mut().zip(row) {
+            *out = mul_add::<FMA>(p, x.to_f32(), *out);
         }
-        (max + sum.log2()) * std::f32::consts::LN_2
     }
 }
 
 #[inline(always)]
-fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+fn dot<const FMA: bool, E: Element>(a: &[f32], b: &[E]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (a_blocks, a_rest) = a.as_chunks::<LANES>();
     let (b_blocks, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a_blocks.iter().zip(b_blocks) {
         for lane in 0..LANES {
-            lanes[lane] = mul_add::<FMA>(a[lane], b[lane], lanes[lane]);
+            lanes[lane] = mul_add::<FMA>(a[lane], b[lane].to_f32(), lanes[lane]);
         }
     }
-    lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
-}
-
-#[inline(always)]
-fn axpy<const FMA: bool>(a: f32, x: &[f32], y: &mut [f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = mul_add::<FMA>(a, x, *y);
-    }
+    lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b.to_f32()).sum::<f32>()
 }
 
 #[inline(always)]

@@ -29,16 +29,20 @@ impl Panels {
         if len > 0 {
             keys.par_chunks_exact_mut(d_qk * PANEL).enumerate().for_each(|(i, panel)| {
                 let (head, t0) = (i / n_key_panels, i % n_key_panels * PANEL);
+                let mut key = vec![0.0; d_qk];
                 for t in t0..len.min(t0 + PANEL) {
-                    for (dim, &x) in kv.k(head, t).iter().enumerate() {
+                    kv.k_into(head, t, &mut key);
+                    for (dim, &x) in key.iter().enumerate() {
                         panel[dim * PANEL + t - t0] = x;
                     }
                 }
             });
             values.par_chunks_exact_mut(len * PANEL).enumerate().for_each(|(i, panel)| {
                 let (head, d0) = (i / n_value_panels, i % n_value_panels * PANEL);
+                let mut value = vec![0.0; d_v];
                 for (t, row) in panel.chunks_exact_mut(PANEL).enumerate() {
-                    let v = &kv.v(head, t)[d0..d_v.min(d0 + PANEL)];
+                    kv.v_into(head, t, &mut value);
+                    let v = &value[d0..d_v.min(d0 + PANEL)];
                     row[..v.len()].copy_from_slice(v);
                 }
             });

@@ -6,7 +6,10 @@
 //! m' = max(m, rowmax S)     P = 2^(S - m')     l = l 2^(m - m') + rowsum P     O = O 2^(m - m') + P V
 //! ```
 //!
-//! and at the end `o = O / l`. A masked score is never exponentiated together with a value: each row stops at its last visible key.
+//! and at the end `o = O / l`. A masked score is never exponentiated together with a value: each row begins
+//! at its first visible key and stops at its last.
+
+use std::ops::Range;
 
 use parsimon_simd::math::exp2;
 use parsimon_simd::{Level, Vectorize, vectorize};
@@ -14,7 +17,7 @@ use rayon::prelude::*;
 
 use super::decode::mul_add;
 use super::panels::{PANEL, Panels};
-use crate::softmax::{exponentiate, max};
+use crate::softmax::{exponentiate, max, soft_cap};
 use crate::{AttnConfig, KvView};
 
 /// Queries of a tile and keys of a block.
@@ -116,8 +119,8 @@ impl Tile<'_> {
             max: [f32::NEG_INFINITY; TILE],
             sum: [0.0; TILE],
         };
-        let keys_of_last = self.visible(rows - 1);
-        for j0 in (0..keys_of_last).step_by(TILE) {
+        let (first, end) = (self.visible(0).start / TILE * TILE, self.visible(rows - 1).end);
+        for j0 in (first..end).step_by(TILE) {
             self.score_block::<FMA, W>(&mut state, j0);
             self.softmax_block::<FMA>(&mut state, j0);
             self.value_block::<FMA, W>(&mut state, j0);
@@ -135,15 +138,22 @@ impl Tile<'_> {
 
     /// Keys that row `r` of the tile sees.
     #[inline(always)]
-    fn visible(&self, r: usize) -> usize {
+    fn visible(&self, r: usize) -> Range<usize> {
         self.config.mask.visible(self.i0 + r, self.t_q, self.t_k)
     }
 
-    /// `S = scale log2(e) Q K^T` for 64 keys from `j0`.
+    /// Keys that row `r` of the tile sees of the 64 from `j0` on, counted from there.
+    #[inline(always)]
+    fn visible_in(&self, r: usize, j0: usize) -> Range<usize> {
+        let Range { start, end } = self.visible(r);
+        start.saturating_sub(j0).min(TILE)..end.saturating_sub(j0).min(TILE)
+    }
+
+    /// `S = scale log2(e) Q K^T`, capped where there is a cap, for 64 keys from `j0`.
     #[inline(always)]
     fn score_block<const FMA: bool, const W: usize>(&self, state: &mut State, j0: usize) {
         let AttnConfig { heads, d_qk, .. } = *self.config;
-        let scale = self.config.scale() * std::f32::consts::LOG2_E;
+        let scale = self.config.dot_scale();
         let q_row = |r: usize| {
             // Rows beyond the tile repeat the last one; their results are never read.
             let at = (self.i0 + r.min(state.rows - 1)) * heads.n_q() + self.h;
@@ -168,17 +178,20 @@ impl Tile<'_> {
                 }
             }
         }
+        if let Some(cap) = self.config.soft_cap {
+            soft_cap::<FMA>(&mut state.scores[..state.rows * TILE], cap);
+        }
     }
 
     /// Scores to probabilities; sums and outputs are rescaled where a maximum grew.
     #[inline(always)]
     fn softmax_block<const FMA: bool>(&self, state: &mut State, j0: usize) {
         for r in 0..state.rows {
-            let keys = self.visible(r).saturating_sub(j0).min(TILE);
-            if keys == 0 {
+            let keys = self.visible_in(r, j0);
+            if keys.is_empty() {
                 continue;
             }
-            let scores = &mut state.scores[r * TILE..][..keys];
+            let scores = &mut state.scores[r * TILE..][keys];
             let block_max = max(scores);
             let old = state.max[r];
             let new = if block_max > old { block_max } else { old };
@@ -200,30 +213,33 @@ impl Tile<'_> {
     fn value_block<const FMA: bool, const W: usize>(&self, state: &mut State, j0: usize) {
         let v_head = self.config.heads.v_of(self.h);
         for r in (0..state.rows).step_by(ROWS) {
-            let whole = state.rows >= r + ROWS && self.visible(r) >= j0 + TILE;
+            let whole =
+                state.rows >= r + ROWS && self.visible(r).end >= j0 + TILE && self.visible(r + ROWS - 1).start <= j0;
             for p in 0..state.d_v_padded / PANEL {
                 let values = &self.panels.values(v_head, p)[j0..];
                 for c in (p * PANEL..(p + 1) * PANEL).step_by(W) {
                     if whole {
-                        self.value_rows::<FMA, W, ROWS>(state, r, c, &values[..TILE]);
+                        self.value_rows::<FMA, W, ROWS>(state, r, c, 0, &values[..TILE]);
                         continue;
                     }
-                    // Where rows end at different keys, one at a time: a masked key's value must not be touched.
+                    // Where rows begin or end at different keys, one at a time: a masked key's value must not be touched.
                     for r in r..state.rows.min(r + ROWS) {
-                        let keys = self.visible(r).saturating_sub(j0).min(TILE);
-                        self.value_rows::<FMA, W, 1>(state, r, c, &values[..keys]);
+                        let keys = self.visible_in(r, j0);
+                        self.value_rows::<FMA, W, 1>(state, r, c, keys.start, &values[keys]);
                     }
                 }
             }
         }
     }
 
+    /// `values` of the keys from `from` on.
     #[inline(always)]
     fn value_rows<const FMA: bool, const W: usize, const R: usize>(
         &self,
         state: &mut State,
         r: usize,
         c: usize,
+        from: usize,
         values: &[[f32; PANEL]],
     ) {
         let State { scores, out, d_v_padded, .. } = state;
@@ -231,7 +247,7 @@ impl Tile<'_> {
         for (i, acc) in acc.iter_mut().enumerate() {
             acc.copy_from_slice(&out[(r + i) * *d_v_padded + c..][..W]);
         }
-        let p: [&[f32]; R] = std::array::from_fn(|i| &scores[(r + i) * TILE..][..values.len()]);
+        let p: [&[f32]; R] = std::array::from_fn(|i| &scores[(r + i) * TILE + from..][..values.len()]);
         for (j, v) in values.iter().enumerate() {
             let v: &[f32; W] = v[c % PANEL..].first_chunk().expect("W divides the panel");
             for (acc, p) in acc.iter_mut().zip(p) {

@@ -2,7 +2,7 @@ use parsimon_core::SplitMix64;
 use parsimon_testkit::rel_l2;
 
 use super::*;
-use crate::{HeadMap, Mask, reference};
+use crate::{HeadMap, KvPool, KvSequence, KvShape, Mask, reference};
 
 /// `f32` sums of a few hundred terms and an exponential of relative error 1e-7.
 const TOLERANCE: f64 = 2e-6;
@@ -11,6 +11,9 @@ fn random(len: usize, seed: u64) -> Vec<f32> {
     let mut rng = SplitMix64::new(seed);
     (0..len).map(|_| rng.next_normal() as f32).collect()
 }
+
+const WIDE: Mask = Mask::Window { left: Some(7), right: None };
+const AHEAD: Mask = Mask::Window { left: None, right: Some(2) };
 
 struct Case {
     config: AttnConfig,
@@ -23,7 +26,7 @@ struct Case {
 impl Case {
     fn new(heads: (usize, usize, usize), d: (usize, usize), t: (usize, usize), mask: Mask) -> Self {
         let heads = HeadMap::try_new(heads.0, heads.1, heads.2).unwrap();
-        let config = AttnConfig { heads, d_qk: d.0, d_v: d.1, scale: None, mask };
+        let config = AttnConfig { heads, d_qk: d.0, d_v: d.1, scale: None, mask, soft_cap: None };
         Case {
             config,
             t_k: t.1,
@@ -69,6 +72,14 @@ fn every_head_map_width_and_length_equals_the_definition() {
             }
         }
     }
+    for mask in [Mask::sliding(1), Mask::sliding(9), Mask::sliding(64), Mask::sliding(100), WIDE, AHEAD] {
+        for t in [(0, 5), (1, 1), (3, 70), (5, 5), (65, 65), (130, 300), (300, 300), (9, 4), (20, 0)] {
+            let mut case = Case::new((6, 2, 3), (16, 40), t, mask);
+            case.check();
+            case.config.soft_cap = Some(1.5);
+            case.check();
+        }
+    }
     Case::new((4, 2, 2), (128, 128), (200, 333), Mask::Causal).check();
     Case::new((2, 1, 1), (192, 128), (70, 70), Mask::Causal).check();
 }
@@ -100,6 +111,32 @@ fn a_nan_reaches_only_the_rows_that_see_it() {
     }
 }
 
+/// Below the window as above it: what a row does not see cannot reach it.
+#[test]
+fn a_nan_reaches_only_the_rows_whose_window_holds_it() {
+    for (t, at) in [(200, 70), (200, 0), (3, 0)] {
+        for poison_value in [false, true] {
+            let mut case = Case::new((2, 1, 1), (8, 8), (t, t), Mask::sliding(2));
+            let poisoned = if poison_value { &mut case.v } else { &mut case.k };
+            poisoned[at * 8] = f32::NAN;
+            let (o, _) = case.run();
+            for (i, row) in o.chunks_exact(2 * 8).enumerate() {
+                assert_eq!(row.iter().any(|o| o.is_nan()), i == at || i == at + 1, "t = {t}, row {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cap_bounds_huge_logits() {
+    let mut case = Case::new((2, 2, 2), (16, 16), (80, 80), Mask::sliding(20));
+    case.config.soft_cap = Some(50.0);
+    case.q.iter_mut().chain(&mut case.k).for_each(|x| *x *= 100.0);
+    case.check();
+    let (_, lse) = case.run();
+    assert!(lse.iter().all(|lse| lse.abs() <= 50.0 + 20f32.ln()));
+}
+
 #[test]
 fn huge_logits_stay_finite() {
     let mut case = Case::new((2, 2, 2), (16, 16), (80, 80), Mask::Causal);
@@ -113,11 +150,12 @@ fn decode_steps_equal_the_rows_of_prefill() {
     let case = Case::new((8, 2, 4), (32, 32), (90, 90), Mask::Causal);
     let (o, _) = case.run();
     let attention = Attention::prepare(&case.config).unwrap();
-    let mut cache = crate::KvCache::new(case.config.heads, 32, 32);
+    let shape = KvShape { layers: 1, heads: case.config.heads, d_qk: 32, d_v: 32, dtype: crate::KvDtype::F32 };
+    let (mut pool, mut sequence) = (KvPool::new(shape, None), KvSequence::default());
     for i in 0..90 {
-        cache.append(&case.k[i * 2 * 32..][..2 * 32], &case.v[i * 4 * 32..][..4 * 32]).unwrap();
+        pool.append(&mut sequence, &case.k[i * 2 * 32..][..2 * 32], &case.v[i * 4 * 32..][..4 * 32]).unwrap();
         let mut row = vec![0.0; 8 * 32];
-        attention.forward_into(&case.q[i * 8 * 32..][..8 * 32], cache.view(), &mut row, None).unwrap();
+        attention.forward_into(&case.q[i * 8 * 32..][..8 * 32], pool.view(0, &sequence, 0), &mut row, None).unwrap();
         let expected: Vec<f64> = o[i * 8 * 32..][..8 * 32].iter().map(|&o| f64::from(o)).collect();
         assert!(rel_l2(&row, &expected) <= TOLERANCE, "row {i}");
     }
@@ -146,4 +184,52 @@ fn wrong_lengths_are_named() {
     check(&case.q, 39, AttnError::Shape { what: "out", expected: 40, actual: 39 });
     let zero = AttnConfig { d_v: 0, ..case.config };
     assert_eq!(Attention::prepare(&zero).unwrap_err(), AttnError::ZeroDim { what: "d_v" });
+    let capped = AttnConfig { soft_cap: Some(0.0), ..case.config };
+    assert_eq!(Attention::prepare(&capped).unwrap_err().to_string(), "soft_cap = 0: must be positive");
+}
+
+/// Every element type against the definition over the numbers that the pool kept, and all ways against each other.
+#[test]
+fn pages_of_every_element_type_equal_the_definition() {
+    for dtype in crate::KvDtype::ALL {
+        for (d, mask) in [((32, 32), Mask::Causal), ((24, 40), Mask::sliding(70)), ((10, 6), Mask::Full)] {
+            for (t_q, t_k) in [(1, 1), (1, 64), (3, 65), (4, 200), (7, 130), (70, 70)] {
+                let case = Case::new((6, 2, 3), d, (t_q, t_k), mask);
+                let config = case.config;
+                let shape = KvShape { layers: 1, heads: config.heads, d_qk: d.0, d_v: d.1, dtype };
+                let (mut pool, mut sequence) = (KvPool::new(shape, None), KvSequence::default());
+                pool.append(&mut sequence, &case.k, &case.v).unwrap();
+                let view = pool.view(0, &sequence, 0);
+                let (expected, _) = reference::attention(&config, &case.q, view);
+                let attention = Attention::prepare(&config).unwrap();
+                let mut o = vec![f32::NAN; expected.len()];
+                attention.forward_into(&case.q, view, &mut o, None).unwrap();
+                assert!(rel_l2(&o, &expected) <= TOLERANCE, "{dtype:?}, {config:?}, {t_q}, {t_k}");
+                attention.rows_into(&case.q, view, &mut o, None).unwrap();
+                assert!(rel_l2(&o, &expected) <= TOLERANCE, "{dtype:?}, {config:?}, {t_q}, {t_k} by rows");
+                if dtype == crate::KvDtype::F32 {
+                    let mut plain = vec![f32::NAN; expected.len()];
+                    attention.rows_into(&case.q, case.view(), &mut plain, None).unwrap();
+                    assert_eq!(o, plain, "pages and plain rows have the same bits");
+                }
+            }
+        }
+    }
+}
+
+/// Rows of one call have the bits of calls with one query each.
+#[test]
+fn rows_do_not_see_each_other() {
+    let case = Case::new((4, 2, 2), (32, 32), (16, 150), Mask::sliding(100));
+    let attention = Attention::prepare(&case.config).unwrap();
+    let mut together = vec![0.0; 16 * 4 * 32];
+    attention.rows_into(&case.q, case.view(), &mut together, None).unwrap();
+    for i in 0..16 {
+        let keys = 150 - 15 + i;
+        let (k, v) = (&case.k[..keys * 2 * 32], &case.v[..keys * 2 * 32]);
+        let view = KvView::from_rows(case.config.heads, (32, 32), keys, k, v).unwrap();
+        let mut alone = vec![0.0; 4 * 32];
+        attention.forward_into(&case.q[i * 4 * 32..][..4 * 32], view, &mut alone, None).unwrap();
+        assert_eq!(alone, together[i * 4 * 32..][..4 * 32], "row {i}");
+    }
 }

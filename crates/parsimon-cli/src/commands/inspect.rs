@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use parsimon::model::ModelConfig;
+use parsimon::model::{ModelConfig, Quantization};
 use parsimon::tensor::io::{Checkpoint, NpyArray};
 use parsimon::tensor::quant::gptq;
 use serde::Serialize;
@@ -109,9 +109,13 @@ fn inspect_checkpoint(path: &Path) -> anyhow::Result<Report> {
 /// Bits of all parts of the quantized projections over their weights; `g_idx` counts only where it says something.
 fn quantized_bits(config: &ModelConfig, tensors: &[Tensor]) -> Option<f64> {
     let quantization = config.quantization.as_ref()?;
-    let suffixes = if quantization.desc_act { &gptq::SUFFIXES[..] } else { &gptq::SUFFIXES[..3] };
+    let suffixes = match quantization {
+        Quantization::Gptq(config) if config.desc_act => &gptq::SUFFIXES[..],
+        Quantization::Gptq(_) | Quantization::Awq(_) => &gptq::SUFFIXES[..3],
+        Quantization::BitNet(_) => &["weight", "weight_scale"][..],
+    };
     let (mut bytes, mut weights) = (0, 0);
-    for (name, m, k) in (0..config.num_layers).flat_map(|layer| config.block_projections(layer)) {
+    for (name, m, k) in (0..config.num_layers).flat_map(|layer| config.stored_projections(layer)) {
         let part = |suffix: &&str| tensors.iter().find(|tensor| tensor.name == format!("{name}.{suffix}"));
         let parts: Vec<&Tensor> = suffixes.iter().filter_map(part).collect();
         if !parts.is_empty() {

@@ -3,156 +3,88 @@
 use std::path::Path;
 
 use parsimon_attn::HeadMap;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Architecture, ConfigError, ModelConfig, RopeScaling};
+use super::family::Family;
+use super::keys::Keys;
+use super::scaling::{Rotation, rotary_dim};
+use super::{Activation, Architecture, BlockTraits, ConfigError, ModelConfig, quantization, scaling};
 
 const LAYERS_MAX: u64 = 4096;
 const VOCAB_MAX: u64 = 1 << 24;
 const WIDTH_MAX: u64 = 1 << 20;
 const HEADS_MAX: u64 = 4096;
-const CONTEXT_MAX: u64 = 1 << 31;
-
-/// A JSON object with the path that messages name.
-struct Keys<'a> {
-    path: &'a Path,
-    prefix: &'a str,
-    object: &'a Map<String, Value>,
-}
-
-impl<'a> Keys<'a> {
-    fn new(path: &'a Path, prefix: &'a str, value: &'a Value) -> Result<Self, ConfigError> {
-        let object = value.as_object().ok_or_else(|| ConfigError::Value {
-            file: path.to_owned(),
-            key: prefix.trim_end_matches('.').to_owned(),
-            value: shown(value),
-            expected: "an object".into(),
-        })?;
-        Ok(Keys { path, prefix, object })
-    }
-
-    /// The value of a key; null counts as absent.
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.object.get(key).filter(|value| !value.is_null())
-    }
-
-    fn error(&self, key: &str, value: &Value, expected: impl Into<String>) -> ConfigError {
-        let key = format!("{}{key}", self.prefix);
-        ConfigError::Value { file: self.path.to_owned(), key, value: shown(value), expected: expected.into() }
-    }
-
-    fn missing(&self, key: &str, expected: &'static str) -> ConfigError {
-        ConfigError::Missing { file: self.path.to_owned(), key: format!("{}{key}", self.prefix), expected }
-    }
-
-    fn count(&self, key: &str, limit: u64) -> Result<Option<usize>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value.as_u64() {
-            Some(n) if (1..=limit).contains(&n) => Ok(Some(n as usize)),
-            _ => Err(self.error(key, value, format!("a whole number in 1..={limit}"))),
-        }
-    }
-
-    fn required_count(&self, key: &str, limit: u64) -> Result<usize, ConfigError> {
-        self.count(key, limit)?.ok_or_else(|| self.missing(key, "a positive whole number"))
-    }
-
-    fn positive(&self, key: &str) -> Result<Option<f64>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value.as_f64() {
-            Some(x) if x.is_finite() && x > 0.0 => Ok(Some(x)),
-            _ => Err(self.error(key, value, "a positive number")),
-        }
-    }
-
-    fn required_positive(&self, key: &str) -> Result<f64, ConfigError> {
-        self.positive(key)?.ok_or_else(|| self.missing(key, "a positive number"))
-    }
-
-    fn flag(&self, key: &str) -> Result<bool, ConfigError> {
-        match self.get(key) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(value) => Err(self.error(key, value, "true or false")),
-        }
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(value) => Err(self.error(key, value, "a string")),
-        }
-    }
-
-    /// Token ids: one number or a list.
-    fn tokens(&self, key: &str) -> Result<Vec<u32>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
-        let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let ids = match value {
-            Value::Array(ids) => ids.iter().map(one).collect::<Option<Vec<u32>>>(),
-            value => one(value).map(|id| vec![id]),
-        };
-        ids.ok_or_else(|| self.error(key, value, "a token id or a list of token ids"))
-    }
-}
-
-/// A value for a message, cut to a readable length.
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= 80 { text } else { text.chars().take(77).chain("...".chars()).collect() }
-}
+pub(super) const CONTEXT_MAX: u64 = 1 << 31;
 
 pub(super) fn parse(json: &Value, path: &Path) -> Result<ModelConfig, ConfigError> {
     let keys = Keys::new(path, "", json)?;
-    let architecture = match keys.text("model_type")?.ok_or_else(|| keys.missing("model_type", "llama or sigma"))? {
-        "llama" => Architecture::Llama,
-        "sigma" => Architecture::Sigma,
-        _ => return Err(keys.error("model_type", &keys.object["model_type"], "llama or sigma")),
+    let family = parse_family(&keys)?;
+    let hidden_size = keys.required_count("hidden_size", WIDTH_MAX)?;
+    let heads = parse_heads(&keys)?;
+    let head_dim = parse_head_dim(&keys, family, hidden_size, heads)?;
+    let max_position_embeddings = keys.count("max_position_embeddings", CONTEXT_MAX)?.unwrap_or(2048);
+    let num_layers = keys.required_count("num_hidden_layers", LAYERS_MAX)?;
+    let rotation = Rotation {
+        architecture: family.architecture,
+        theta_default: family.rope_theta,
+        head_dim,
+        max_position_embeddings,
+        keys: &keys,
     };
-    if let Some(act) = keys.text("hidden_act")?.filter(|&act| act != "silu") {
-        return Err(keys.error("hidden_act", &act.into(), "silu"));
-    }
-    for key in ["attention_bias", "mlp_bias"] {
-        if keys.flag(key)? {
-            return Err(keys.error(key, &Value::Bool(true), "false (biases are not supported)"));
-        }
-    }
+    let rope = rotation.parse()?;
+    let mut block = parse_block(&keys, family, hidden_size, num_layers)?;
+    block.partial_rotary_factor = rope.partial_rotary_factor;
     if let Some(value) = keys.get("k_head_dim") {
         return Err(keys.error("k_head_dim", value, "no key (K compression is not supported)"));
     }
-    let hidden_size = keys.required_count("hidden_size", WIDTH_MAX)?;
-    let heads = parse_heads(&keys)?;
-    let head_dim = match keys.count("head_dim", WIDTH_MAX)? {
+    Ok(ModelConfig {
+        architecture: family.architecture,
+        vocab_size: keys.required_count("vocab_size", VOCAB_MAX)?,
+        hidden_size,
+        intermediate_size: keys.required_count("intermediate_size", WIDTH_MAX)?,
+        num_layers,
+        heads,
+        head_dim,
+        aug_q_size: parse_aug_q(&keys, family.architecture)?,
+        rms_norm_eps: keys.positive("rms_norm_eps")?.unwrap_or(family.rms_norm_eps) as f32,
+        rope_theta: rope.theta,
+        rope_scaling: rope.scaling,
+        max_position_embeddings,
+        tie_word_embeddings: keys.flag("tie_word_embeddings")?.unwrap_or(family.tied),
+        bos_token_id: keys.tokens("bos_token_id")?.first().copied(),
+        eos_token_ids: keys.tokens("eos_token_id")?,
+        quantization: quantization::parse(&keys)?,
+        block,
+    })
+}
+
+fn parse_family(keys: &Keys<'_>) -> Result<&'static Family, ConfigError> {
+    let Some(model_type) = keys.text("model_type")? else {
+        return Err(keys.missing("model_type", "the name of a family such as llama"));
+    };
+    Architecture::from_model_type(model_type).ok_or_else(|| {
+        let supported: Vec<&str> = Architecture::model_types().collect();
+        keys.error("model_type", &model_type.into(), format!("one of {}", supported.join(", ")))
+    })
+}
+
+fn parse_head_dim(keys: &Keys<'_>, family: &Family, hidden: usize, heads: HeadMap) -> Result<usize, ConfigError> {
+    let head_dim = match keys.count("head_dim", WIDTH_MAX)?.or(family.head_dim) {
         Some(head_dim) => head_dim,
-        None if hidden_size.is_multiple_of(heads.n_q()) => hidden_size / heads.n_q(),
+        None if hidden.is_multiple_of(heads.n_q()) => hidden / heads.n_q(),
         None => {
-            let expected = format!("a divisor of hidden_size = {hidden_size}, or a `head_dim`");
+            let expected = format!("a divisor of hidden_size = {hidden}, or a `head_dim`");
             return Err(keys.error("num_attention_heads", &heads.n_q().into(), expected));
         }
     };
     if !head_dim.is_multiple_of(2) {
         return Err(keys.error("head_dim", &head_dim.into(), "an even number (rotary halves)"));
     }
-    let (rope_theta, rope_scaling) = parse_rope(&keys)?;
-    Ok(ModelConfig {
-        architecture,
-        vocab_size: keys.required_count("vocab_size", VOCAB_MAX)?,
-        hidden_size,
-        intermediate_size: keys.required_count("intermediate_size", WIDTH_MAX)?,
-        num_layers: keys.required_count("num_hidden_layers", LAYERS_MAX)?,
-        heads,
-        head_dim,
-        aug_q_size: parse_aug_q(&keys, architecture)?,
-        rms_norm_eps: keys.positive("rms_norm_eps")?.unwrap_or(1e-6) as f32,
-        rope_theta,
-        rope_scaling,
-        max_position_embeddings: keys.count("max_position_embeddings", CONTEXT_MAX)?.unwrap_or(2048),
-        tie_word_embeddings: keys.flag("tie_word_embeddings")?,
-        bos_token_id: keys.tokens("bos_token_id")?.first().copied(),
-        eos_token_ids: keys.tokens("eos_token_id")?,
-        quantization: parse_quantization(&keys)?,
-    })
+    // Together they bound the size of a projection.
+    if head_dim.saturating_mul(heads.n_q()) as u64 > WIDTH_MAX {
+        return Err(keys.error("head_dim", &head_dim.into(), format!("heads of at most {WIDTH_MAX} together")));
+    }
+    Ok(head_dim)
 }
 
 /// `num_key_value_heads` sets both counts; Sigma's own keys set them apart.
@@ -179,87 +111,126 @@ fn parse_aug_q(keys: &Keys<'_>, architecture: Architecture) -> Result<usize, Con
     }
 }
 
-/// `rope_theta` and `rope_scaling`, or the newer `rope_parameters` that holds both.
-fn parse_rope(keys: &Keys<'_>) -> Result<(f64, RopeScaling), ConfigError> {
-    const THETA_DEFAULT: f64 = 10_000.0;
-    let theta = keys.positive("rope_theta")?;
-    let (prefix, value) = match (keys.get("rope_parameters"), keys.get("rope_scaling")) {
-        (Some(value), _) => ("rope_parameters.", value),
-        (None, Some(value)) => ("rope_scaling.", value),
-        (None, None) => return Ok((theta.unwrap_or(THETA_DEFAULT), RopeScaling::Default)),
+/// What the family and its keys say of the blocks, but for the rotation.
+fn parse_block(keys: &Keys<'_>, family: &Family, hidden: usize, layers: usize) -> Result<BlockTraits, ConfigError> {
+    use Architecture::*;
+    let bias = |key: &str, known: bool| match keys.flag(key)? {
+        Some(true) if !known => {
+            let expected = format!("false (a {} model has no such biases)", family.model_type);
+            Err(keys.error(key, &true.into(), expected))
+        }
+        flag => Ok(flag.unwrap_or(false)),
     };
-    let scaling = Keys::new(keys.path, prefix, value)?;
-    let theta = scaling.positive("rope_theta")?.or(theta).unwrap_or(THETA_DEFAULT);
-    let kind = scaling.text("rope_type")?.or(scaling.text("type")?).unwrap_or("default");
-    let scaling = match kind {
-        "default" => RopeScaling::Default,
-        "linear" => RopeScaling::Linear { factor: scaling.required_positive("factor")? },
-        "llama3" => RopeScaling::Llama3 {
-            factor: scaling.required_positive("factor")?,
-            low_freq_factor: scaling.required_positive("low_freq_factor")?,
-            high_freq_factor: scaling.required_positive("high_freq_factor")?,
-            original_max_position_embeddings: scaling.required_positive("original_max_position_embeddings")?,
-        },
-        kind => return Err(scaling.error("rope_type", &kind.into(), "default, linear or llama3")),
+    let attention_bias = bias("attention_bias", family.attention_bias)?;
+    let gemma = matches!(family.architecture, Gemma | Gemma2);
+    let caps = family.architecture == Gemma2;
+    let cap = |key: &str, absent: f64| match keys.object.get(key) {
+        None if caps => Ok(Some(absent as f32)),
+        _ if !caps => Ok(None),
+        _ => Ok::<_, ConfigError>(keys.positive(key)?.map(|cap| cap as f32)),
     };
-    Ok((theta, scaling))
+    let scalar = if caps { Some(keys.positive("query_pre_attn_scalar")?.unwrap_or(256.0)) } else { None };
+    Ok(BlockTraits {
+        act: parse_act(keys, family, gemma)?,
+        qkv_bias: attention_bias || family.architecture == Qwen2,
+        o_bias: attention_bias,
+        mlp_bias: bias("mlp_bias", family.architecture == Llama)?,
+        qk_norm: family.architecture == Qwen3,
+        post_norms: family.architecture == Gemma2,
+        sub_norms: family.architecture == BitNet,
+        norm_plus_one: gemma,
+        fused: family.architecture == Phi3,
+        embed_scale: gemma.then(|| (hidden as f32).sqrt()),
+        attn_scale: scalar.map(|scalar| scalar.powf(-0.5) as f32),
+        attn_soft_cap: cap("attn_logit_softcapping", 50.0)?,
+        logit_soft_cap: cap("final_logit_softcapping", 30.0)?,
+        partial_rotary_factor: 1.0,
+        windows: parse_windows(keys, family, layers)?,
+    })
 }
 
-fn parse_quantization(keys: &Keys<'_>) -> Result<Option<parsimon_core::quant::gptq::GptqConfig>, ConfigError> {
-    let Some(value) = keys.get("quantization_config") else { return Ok(None) };
-    let inner = Keys::new(keys.path, "quantization_config.", value)?;
-    match inner.text("quant_method")? {
-        Some("gptq") => {}
-        Some(method) => return Err(inner.error("quant_method", &method.into(), "gptq")),
-        None => return Err(inner.missing("quant_method", "gptq")),
+/// `hidden_activation` wins over `hidden_act`; Gemma's "gelu" means the tangent form.
+fn parse_act(keys: &Keys<'_>, family: &Family, gemma: bool) -> Result<Activation, ConfigError> {
+    for key in ["hidden_activation", "hidden_act"] {
+        let Some(name) = keys.text(key)? else { continue };
+        let known = Activation::from_name(if gemma && name == "gelu" { "gelu_pytorch_tanh" } else { name });
+        return known.ok_or_else(|| keys.error(key, &name.into(), format!("one of {}", Activation::names())));
     }
-    let config = serde_json::from_value(value.clone())
-        .map_err(|e| keys.error("quantization_config", value, format!("GPTQ's keys ({e})")))?;
-    Ok(Some(config))
+    Ok(family.act)
+}
+
+/// `layer_types` where it is there, else the rule of the family.
+fn parse_windows(keys: &Keys<'_>, family: &Family, layers: usize) -> Result<Vec<Option<usize>>, ConfigError> {
+    use Architecture::*;
+    let mut size = match keys.object.get("sliding_window") {
+        None => family.sliding_window,
+        Some(_) => keys.count("sliding_window", CONTEXT_MAX)?,
+    };
+    // The first layer that slides, and every how many.
+    let (first, step) = match family.architecture {
+        Mistral | Phi3 => (0, 1),
+        Gemma2 => (0, 2),
+        Qwen2 | Qwen3 => {
+            let first = match keys.get("max_window_layers") {
+                Some(value) if value.as_u64() == Some(0) => 0,
+                _ => keys.count("max_window_layers", LAYERS_MAX)?.unwrap_or(28),
+            };
+            if keys.flag("use_sliding_window")? != Some(true) {
+                size = None;
+            }
+            (first, 1)
+        }
+        Llama | Sigma | Gemma | BitNet => return Ok(Vec::new()),
+    };
+    let Some(size) = size else { return Ok(Vec::new()) };
+    let slides: Vec<bool> = match keys.get("layer_types") {
+        None => (0..layers).map(|layer| layer >= first && (layer - first).is_multiple_of(step)).collect(),
+        Some(value) => {
+            let one = |value: &Value| match value.as_str() {
+                Some("full_attention") => Some(false),
+                Some("sliding_attention") => Some(true),
+                _ => None,
+            };
+            let types = value.as_array().filter(|types| types.len() == layers);
+            let types = types.and_then(|types| types.iter().map(one).collect());
+            let expected = || format!("{layers} times full_attention or sliding_attention");
+            types.ok_or_else(|| keys.error("layer_types", value, expected()))?
+        }
+    };
+    if !slides.contains(&true) {
+        return Ok(Vec::new());
+    }
+    Ok(slides.into_iter().map(|slides| slides.then_some(size)).collect())
 }
 
 pub(super) fn render(config: &ModelConfig) -> Value {
-    let class = match config.architecture {
-        Architecture::Llama => "LlamaForCausalLM",
-        Architecture::Sigma => "SigmaForCausalLM",
-    };
+    let family = config.architecture.family();
     let mut json = json!({
-        "architectures": [class],
-        "model_type": config.architecture.model_type(),
+        "architectures": [family.class],
+        "model_type": family.model_type,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
         "num_hidden_layers": config.num_layers,
         "num_attention_heads": config.heads.n_q(),
         "head_dim": config.head_dim,
-        "hidden_act": "silu",
-        // Through the shortest decimal form, so that 1e-5 does not become 9.99999974e-6.
-        "rms_norm_eps": config.rms_norm_eps.to_string().parse::<f64>().expect("a float's text is a number"),
+        "hidden_act": config.block.act.name(),
+        "rms_norm_eps": decimal(config.rms_norm_eps),
         "rope_theta": config.rope_theta,
         "max_position_embeddings": config.max_position_embeddings,
         "tie_word_embeddings": config.tie_word_embeddings,
         "torch_dtype": "float32",
     });
-    match config.architecture {
-        Architecture::Llama => json["num_key_value_heads"] = config.heads.n_k().into(),
-        Architecture::Sigma => {
-            json["num_key_heads"] = config.heads.n_k().into();
-            json["num_value_heads"] = config.heads.n_v().into();
-            json["aug_q_size"] = config.aug_q_size.into();
-        }
+    if config.architecture == Architecture::Sigma {
+        json["num_key_heads"] = config.heads.n_k().into();
+        json["num_value_heads"] = config.heads.n_v().into();
+        json["aug_q_size"] = config.aug_q_size.into();
+    } else {
+        json["num_key_value_heads"] = config.heads.n_k().into();
     }
-    match config.rope_scaling {
-        RopeScaling::Default => {}
-        RopeScaling::Linear { factor } => json["rope_scaling"] = json!({"rope_type": "linear", "factor": factor}),
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
-            json["rope_scaling"] = json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            });
-        }
+    render_block(config, family, &mut json);
+    if let Some(value) = scaling::render(&config.rope_scaling) {
+        json["rope_scaling"] = value;
     }
     if let Some(bos) = config.bos_token_id {
         json["bos_token_id"] = bos.into();
@@ -270,7 +241,43 @@ pub(super) fn render(config: &ModelConfig) -> Value {
         many => json["eos_token_id"] = many.into(),
     }
     if let Some(quantization) = &config.quantization {
-        json["quantization_config"] = serde_json::to_value(quantization).expect("plain fields serialize");
+        json["quantization_config"] = quantization::render(quantization);
     }
     json
+}
+
+fn render_block(config: &ModelConfig, family: &Family, json: &mut Value) {
+    let block = &config.block;
+    if family.attention_bias && block.o_bias {
+        json["attention_bias"] = true.into();
+    }
+    if block.mlp_bias {
+        json["mlp_bias"] = true.into();
+    }
+    if rotary_dim(config.head_dim, block.partial_rotary_factor) != config.head_dim {
+        json["partial_rotary_factor"] = block.partial_rotary_factor.into();
+    }
+    if config.architecture == Architecture::Gemma2 {
+        // Null is no cap; without the key there is one.
+        json["attn_logit_softcapping"] = block.attn_soft_cap.map(decimal).into();
+        json["final_logit_softcapping"] = block.logit_soft_cap.map(decimal).into();
+        let scalar = block.attn_scale.map(|scale| f64::from(scale).powi(-2));
+        // The scalar is a whole number of heads' widths in every file; the root and its inverse only blur it.
+        json["query_pre_attn_scalar"] = scalar.map(|scalar| (scalar * 1e3).round() / 1e3).into();
+    }
+    if family.sliding_window.is_some() || !block.windows.is_empty() {
+        let size = block.windows.iter().flatten().next();
+        json["sliding_window"] = size.copied().into();
+        if let Some(size) = size {
+            json["use_sliding_window"] = true.into();
+            json["sliding_window"] = (*size).into();
+            let name = |window: &Option<usize>| if window.is_some() { "sliding_attention" } else { "full_attention" };
+            json["layer_types"] = block.windows.iter().map(name).collect::<Vec<_>>().into();
+        }
+    }
+}
+
+/// Through the shortest decimal form, so that 1e-5 does not become 9.99999974e-6.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().expect("a float's text is a number")
 }

@@ -1,16 +1,18 @@
 use parsimon_attn::{AttnConfig, HeadMap, Mask};
 use parsimon_core::SplitMix64;
+use parsimon_core::io::Checkpoint;
 use parsimon_core::quant::rtn::{Levels, quantize};
-use parsimon_lut::{Backend, LowBitMatrix};
+use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix};
 use parsimon_simd::{Level, vectorize};
 
 use super::*;
+use crate::Activation;
 use crate::Activations;
-use crate::block::{AugQ, Gated, SwiGlu, add, normed};
+use crate::block::{AugQ, Extras, Gated, Glu, add, normed};
 use crate::rope::RopeAngles;
 
 /// How the projections are held, by their turn: `None` is dense.
-type Forms<'a> = &'a [Option<Levels>];
+pub(crate) type Forms<'a> = &'a [Option<Levels>];
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -61,25 +63,26 @@ fn random_block(config: &ModelConfig, forms: Forms<'_>, level: Level, rng: &mut 
         k_proj,
         v_proj,
         o_proj,
-        post_attention_norm: norm(),
+        mlp_norm: norm(),
         gate_proj,
         up_proj,
         down_proj,
+        extras: Extras::default(),
     }
 }
 
-fn random_model(forms: Forms<'_>, level: Level) -> Model {
+pub(crate) fn random_model(forms: Forms<'_>, level: Level) -> Model {
     let config = config();
     let mut rng = SplitMix64::new(77);
     let table = random(config.vocab_size * config.hidden_size, 1.0, &mut rng);
     let d = config.head_dim;
-    let attn = AttnConfig { heads: config.heads, d_qk: d, d_v: d, scale: None, mask: Mask::Causal };
+    let attn = AttnConfig { heads: config.heads, d_qk: d, d_v: d, scale: None, mask: Mask::Causal, soft_cap: None };
     Model {
-        embed: DenseMatrix::new(table, config.vocab_size, config.hidden_size),
+        embed: Embedding::Dense(DenseMatrix::new(table, config.vocab_size, config.hidden_size)),
         blocks: (0..config.num_layers).map(|_| random_block(&config, forms, level, &mut rng)).collect(),
         norm: vec![1.0; config.hidden_size],
         lm_head: None,
-        attention: Attention::prepare(&attn).unwrap(),
+        attention: vec![Attention::prepare(&attn).unwrap(); config.num_layers],
         rope: RopeFrequencies::new(&config),
         pack_cache: None,
         config,
@@ -90,12 +93,19 @@ fn random_model(forms: Forms<'_>, level: Level) -> Model {
 fn unfused_gated(gated: &Gated<'_>, x: &[f32], n: usize) -> Vec<f32> {
     let [gate, up] = gated.both(&mut Activations::new(x, n)).unwrap();
     let mut inner = vec![0.0; gate.len()];
-    vectorize(Level::best(), SwiGlu { gate: &gate, up: &up, out: &mut inner });
+    vectorize(Level::best(), Glu { act: Activation::Silu, gate: &gate, up: &up, out: &mut inner });
     gated.down.apply(&mut Activations::new(&inner, n)).unwrap()
 }
 
 /// [`Block::forward`] with every step stored.
-fn unfused_block(block: &Block, model: &Model, angles: &RopeAngles, cache: &mut KvCache, x: &mut [f32], n: usize) {
+fn unfused_block(
+    block: &Block,
+    model: &Model,
+    angles: &RopeAngles,
+    (state, layer): (&mut KvState, usize),
+    x: &mut [f32],
+    n: usize,
+) {
     let config = &model.config;
     let stored = rms_norm(x, &block.input_norm, config.rms_norm_eps);
     let [mut q, mut k, v] = block.qkv(&mut Activations::new(&stored, n)).unwrap();
@@ -104,22 +114,25 @@ fn unfused_block(block: &Block, model: &Model, angles: &RopeAngles, cache: &mut 
     }
     angles.rotate(&mut q, config.heads.n_q());
     angles.rotate(&mut k, config.heads.n_k());
-    cache.append(&k, &v).unwrap();
+    state.pool.write(layer, &state.sequence, &k, &v).unwrap();
     let mut heads = vec![0.0; q.len()];
-    model.attention.forward_into(&q, cache.view(), &mut heads, None).unwrap();
+    model.attention[0].forward_into(&q, state.pool.view(layer, &state.sequence, n), &mut heads, None).unwrap();
     add(x, &block.o_proj.apply(&mut Activations::new(&heads, n)).unwrap());
-    let stored = rms_norm(x, &block.post_attention_norm, config.rms_norm_eps);
+    let stored = rms_norm(x, &block.mlp_norm, config.rms_norm_eps);
     add(x, &unfused_gated(&block.gated(), &stored, n));
 }
 
 fn unfused_logits(model: &Model, tokens: &[u32], state: &mut KvState) -> Vec<f32> {
     let (n, start) = (tokens.len(), state.len());
-    let mut x: Vec<f32> = tokens.iter().flat_map(|&token| model.embed.row(token as usize)).copied().collect();
-    let angles = model.rope.angles(start, n);
-    for (block, cache) in model.blocks.iter().zip(&mut state.layers) {
-        unfused_block(block, model, &angles, cache, &mut x, n);
+    let mut x = Vec::new();
+    tokens.iter().for_each(|&token| model.embed.push_row(token as usize, &mut x));
+    let angles = model.rope.angles(start..start + n, start + n);
+    state.pool.reserve(&mut state.sequence, n).unwrap();
+    for (layer, block) in model.blocks.iter().enumerate() {
+        unfused_block(block, model, &angles, (state, layer), &mut x, n);
     }
-    model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n)
+    state.pool.advance(&mut state.sequence, n);
+    model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n).unwrap()
 }
 
 const TWO: Option<Levels> = Some(Levels::Bits(2));
@@ -154,7 +167,7 @@ fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
         let mut inputs = normed(&x, &block.input_norm, model.config.rms_norm_eps);
         block.qkv(&mut inputs).unwrap();
         assert_eq!(inputs.preparations(), qkv, "QKV of {forms:?}");
-        let mut inputs = normed(&x, &block.post_attention_norm, model.config.rms_norm_eps);
+        let mut inputs = normed(&x, &block.mlp_norm, model.config.rms_norm_eps);
         block.gated().both(&mut inputs).unwrap();
         assert_eq!(inputs.preparations(), gate_up, "gate and up of {forms:?}");
     };
@@ -165,4 +178,85 @@ fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
     let (table, bytes) = (Some(Levels::Bits(3)), Some(Levels::Bits(8)));
     check(&[table, table, table, table, bytes, table, table, bytes, table, table], 2, 2);
     check(&[table, None, None, None, bytes, bytes, None, None, table, None], 2, 1);
+}
+
+/// Up to 16 tokens of several sequences in an exact pass have the bits that each has alone, whatever the weights.
+#[test]
+fn sequences_do_not_see_each_other() {
+    for level in Level::available() {
+        for form in [None, TWO, Some(Levels::Bits(3)), FOUR, TERNARY, Some(Levels::Bits(8))] {
+            check_exact_passes(&random_model(&[form], level), &format!("{form:?} on {level}"));
+        }
+    }
+}
+
+#[track_caller]
+fn check_exact_passes(model: &Model, what: &str) {
+    let vocab_size = model.config.vocab_size;
+    let lengths = [1, 5, 1, 3, 1, 1, 3, 1];
+    assert_eq!(lengths.iter().sum::<usize>(), Batch::EXACT_MAX);
+    let token = |i: usize| (i % vocab_size) as u32;
+    let tokens: Vec<Vec<u32>> =
+        lengths.iter().enumerate().map(|(i, &len)| (0..len).map(|t| token(5 * t + 3 * i)).collect()).collect();
+    let before = |i: usize| (0..3 * i + 1).map(|t| token(7 * t + i)).collect::<Vec<u32>>();
+
+    let mut alone = Vec::new();
+    for (i, tokens) in tokens.iter().enumerate() {
+        let mut state = model.new_state();
+        model.logits(&before(i), &mut state).unwrap();
+        alone.extend(tokens.iter().flat_map(|&token| model.logits(&[token], &mut state).unwrap()));
+    }
+
+    let mut pool = model.new_state().pool;
+    let mut sequences: Vec<KvSequence> = vec![KvSequence::default(); lengths.len()];
+    for (i, sequence) in sequences.iter_mut().enumerate() {
+        let tokens = before(i);
+        let segments = vec![Segment { tokens: &tokens, sequence, len: 0 }];
+        model.run(Batch { pool: &mut pool, segments, pass: Pass::Fast }).unwrap();
+    }
+    let segments =
+        tokens.iter().zip(&mut sequences).map(|(tokens, sequence)| Segment { tokens, sequence, len: 0 }).collect();
+    let hidden = model.run(Batch { pool: &mut pool, segments, pass: Pass::Exact }).unwrap();
+    assert_eq!(model.project(&hidden, Batch::EXACT_MAX).unwrap(), alone, "{what}");
+    for (i, sequence) in sequences.iter().enumerate() {
+        assert_eq!(sequence.len(), 3 * i + 1 + lengths[i]);
+    }
+}
+
+/// What stands between the blocks: the embeddings, the output of every block but the last, and the normalized output of the last.
+fn hidden_states(model: &Model, tokens: &[u32]) -> Vec<Vec<f32>> {
+    (0..=model.blocks.len())
+        .map(|blocks| {
+            let mut part = model.clone();
+            part.blocks.truncate(blocks);
+            part.attention.truncate(blocks);
+            let mut state = part.new_state();
+            if blocks == model.blocks.len() {
+                return part.hidden(tokens, &mut state).unwrap();
+            }
+            let KvState { pool, sequence, .. } = &mut state;
+            let segments = vec![Segment { tokens, sequence, len: tokens.len() }];
+            part.stream(&mut Batch { pool, segments, pass: Pass::Fast }).unwrap()
+        })
+        .collect()
+}
+
+/// The residual stream of every family, block by block.
+#[test]
+fn hidden_states_are_the_reference() {
+    parsimon_testkit::golden("parsimon-model", "formats/hf", |dir| {
+        let names = ["llama2", "llama3", "qwen2", "qwen3", "mistral", "phi3", "gemma", "bitnet"];
+        for name in names {
+            let model = Model::open(&dir.join(name), &crate::LoadOptions::default()).unwrap();
+            let expected = Checkpoint::open(&dir.join(name).join("expected.safetensors")).unwrap();
+            let tokens: Vec<u32> =
+                expected.tensor("short.ids").unwrap().to_i64().unwrap().into_iter().map(|id| id as u32).collect();
+            for (i, state) in hidden_states(&model, &tokens).iter().enumerate() {
+                let reference = expected.tensor(&format!("short.hidden.{i}")).unwrap().to_f64().unwrap();
+                let error = parsimon_testkit::max_rel(state, &reference);
+                assert!(error <= 2e-4, "{name} after {i} blocks: {error}");
+            }
+        }
+        names.len()
+    });
 }

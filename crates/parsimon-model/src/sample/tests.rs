@@ -42,7 +42,8 @@ fn the_nucleus_is_the_shortest_sorted_prefix() {
         sorted.sort_by(|&a, &b| weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b)));
         let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
         for top_p in [1e-9, 0.3, 0.9, 1.0] {
-            let nucleus = nucleus(&weights, top_p * total);
+            let mut nucleus: Vec<u32> = (0..len as u32).collect();
+            super::nucleus(&weights, &mut nucleus, top_p * total);
             assert_eq!(nucleus, sorted[..nucleus.len()]);
             let mass = |n: usize| sorted[..n].iter().map(|&t| f64::from(weights[t as usize])).sum::<f64>();
             assert!(nucleus.len() == len || mass(nucleus.len()) >= top_p * total);
@@ -70,5 +71,76 @@ fn seeds_repeat_and_options_are_checked() {
     assert_ne!(draw(7), draw(8));
     for (temperature, top_p) in [(-1.0, 1.0), (f32::NAN, 1.0), (1.0, 0.0), (1.0, 1.1), (1.0, f32::NAN)] {
         assert!(Sampler::try_new(temperature, top_p, 0).is_err());
+    }
+}
+
+#[track_caller]
+fn check_allowed(options: SamplingOptions, logits: &[f32], allowed: &[u32]) {
+    let mut sampler = Sampler::with_options(&SamplingOptions { seed: 3, ..options.clone() }).unwrap();
+    let mut drawn: Vec<u32> = (0..3000).map(|_| sampler.sample(logits)).collect();
+    drawn.sort_unstable();
+    drawn.dedup();
+    assert_eq!(drawn, allowed, "{options:?}");
+}
+
+#[test]
+fn every_filter_leaves_the_tokens_that_it_says() {
+    // Probabilities .64, .24, .09, .03, with a NaN among them.
+    let logits = [1.0, f32::NAN, 2.0, -1.0, 0.0];
+    let one = SamplingOptions { temperature: 1.0, ..SamplingOptions::default() };
+    check_allowed(one.clone(), &logits, &[0, 2, 3, 4]);
+    check_allowed(SamplingOptions { top_k: 3, ..one.clone() }, &logits, &[0, 2, 4]);
+    check_allowed(SamplingOptions { top_k: 1, ..one.clone() }, &logits, &[2]);
+    check_allowed(SamplingOptions { top_k: 99, ..one.clone() }, &logits, &[0, 2, 3, 4]);
+    check_allowed(SamplingOptions { min_p: 0.2, ..one.clone() }, &logits, &[0, 2]);
+    check_allowed(SamplingOptions { min_p: 1.0, ..one.clone() }, &logits, &[2]);
+    // Of the two that top-k leaves, .73 and .27, the first alone has 0.7.
+    check_allowed(SamplingOptions { top_k: 2, top_p: 0.7, ..one.clone() }, &logits, &[2]);
+    check_allowed(SamplingOptions { top_k: 2, top_p: 0.8, ..one }, &logits, &[0, 2]);
+}
+
+#[test]
+fn biases_and_penalties_change_the_logits_that_they_name() {
+    let adjusted = |options: SamplingOptions| {
+        let mut sampler = Sampler::with_options(&options).unwrap();
+        sampler.observe_prompt(&[0, 1, 99]);
+        [1, 2, 2].iter().for_each(|&token| sampler.accept(token));
+        let mut logits = [4.0, -4.0, 8.0, 1.0];
+        sampler.adjust(&mut logits);
+        logits
+    };
+    let none = SamplingOptions::default();
+    assert_eq!(adjusted(none.clone()), [4.0, -4.0, 8.0, 1.0]);
+    assert_eq!(adjusted(SamplingOptions { repetition_penalty: 2.0, ..none.clone() }), [2.0, -8.0, 4.0, 1.0]);
+    assert_eq!(adjusted(SamplingOptions { presence_penalty: 1.0, ..none.clone() }), [4.0, -5.0, 7.0, 1.0]);
+    assert_eq!(adjusted(SamplingOptions { frequency_penalty: 1.0, ..none.clone() }), [4.0, -5.0, 6.0, 1.0]);
+    let logit_bias = vec![(3, 5.0), (0, f32::NEG_INFINITY), (77, 1.0)];
+    assert_eq!(adjusted(SamplingOptions { logit_bias, ..none }), [f32::NEG_INFINITY, -4.0, 8.0, 6.0]);
+}
+
+#[test]
+fn log_probabilities_are_the_log_softmax() {
+    let logits = [1.0, f32::NAN, 2.0, -1.0, 2.0];
+    let sum: f64 = [1.0f64, 2.0, -1.0, 2.0].iter().map(|l| l.exp()).sum();
+    let (logprob, top) = log_probabilities(&logits, 3, 2);
+    assert!((f64::from(logprob) - (-1.0 - sum.ln())).abs() < 1e-6);
+    assert_eq!(top.iter().map(|top| top.0).collect::<Vec<_>>(), [2, 4]);
+    assert!((f64::from(top[0].1) - (2.0 - sum.ln())).abs() < 1e-6);
+    assert_eq!(log_probabilities(&logits, 0, 99).1.len(), 4);
+    assert!(log_probabilities(&logits, 0, 0).1.is_empty());
+}
+
+#[test]
+fn options_out_of_range_are_named() {
+    let none = SamplingOptions::default;
+    let cases = [
+        ("min_p", SamplingOptions { min_p: 1.5, ..none() }),
+        ("repetition_penalty", SamplingOptions { repetition_penalty: 0.0, ..none() }),
+        ("presence_penalty", SamplingOptions { presence_penalty: f32::NAN, ..none() }),
+        ("frequency_penalty", SamplingOptions { frequency_penalty: f32::INFINITY, ..none() }),
+        ("logit_bias", SamplingOptions { logit_bias: vec![(1, 2.0), (2, f32::NAN)], ..none() }),
+    ];
+    for (name, options) in cases {
+        assert_eq!(Sampler::with_options(&options).unwrap_err().option, name);
     }
 }

@@ -9,7 +9,9 @@ use parsimon_core::quant::gptq;
 use parsimon_core::quant::rtn::Levels;
 use parsimon_core::{CancelFlag, Control, Diagnose, NoProgress, SplitMix64};
 use parsimon_lut::Backend;
-use parsimon_model::{LoadOptions, Model, ModelConfig, ModelError, PackCacheReport, QuantizeOptions, quantize_folder};
+use parsimon_model::{
+    LoadOptions, Model, ModelConfig, ModelError, PackCacheReport, Quantization, QuantizeOptions, quantize_folder,
+};
 use parsimon_simd::Level;
 use parsimon_testkit::rel_l2;
 
@@ -81,12 +83,12 @@ fn a_quantized_model_runs_like_its_dequantized_weights() {
         }
 
         let quantized = ModelConfig::open(&out).unwrap();
-        let quantization = quantized.quantization.clone().unwrap();
+        let Some(Quantization::Gptq(quantization)) = &quantized.quantization else { panic!("{levels:?}") };
         assert_eq!((quantization.bits, quantization.ternary), (levels.code_bits(), levels == Levels::Ternary));
         let checkpoint = Checkpoint::open(&out).unwrap();
         let mut dense = tensors(&config());
         for (name, m, k) in (0..2).flat_map(|layer| config().block_projections(layer)) {
-            let weights = gptq::unpack(&checkpoint, &name, &quantization).unwrap().dequantize();
+            let weights = gptq::unpack(&checkpoint, &name, quantization).unwrap().dequantize();
             dense.insert(format!("{name}.weight"), TensorData::from_f32(&[m, k], &weights));
         }
         let dequantized = dir.path().join("dequantized");
@@ -155,7 +157,11 @@ fn packed_layers_are_found_again_and_repaired() {
 
         let cache = folder.join("packed");
         let open = |level: Level| {
-            let options = LoadOptions { backend: Backend::Exact(level), pack_cache: Some(cache.clone()) };
+            let options = LoadOptions {
+                backend: Backend::Exact(level),
+                pack_cache: Some(cache.clone()),
+                ..LoadOptions::default()
+            };
             let model = Model::open(&folder, &options).unwrap();
             (model.pack_cache().unwrap(), logits(&model))
         };

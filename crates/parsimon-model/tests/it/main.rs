@@ -1,14 +1,20 @@
 //! Golden models, and models made here.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
+mod convert;
+mod families;
+mod faults;
+mod gguf;
 mod made;
+mod packed;
+mod serving;
 
 use std::path::Path;
 
 use parsimon_core::io::Checkpoint;
 use parsimon_core::{CancelFlag, Control, NoProgress};
 use parsimon_model::{
-    GenerateOptions, LoadOptions, Model, ModelConfig, PerplexityOptions, RopeFrequencies, Sampler, generate, perplexity,
+    GenerateOptions, LoadOptions, Model, ModelConfig, PerplexityOptions, Sampler, generate, perplexity,
 };
 use parsimon_testkit::{committed, golden};
 
@@ -64,30 +70,6 @@ fn sigma_goldens() {
             let prompt = tokens(&expected, "tokens");
             check_prompt(name, &model, &prompt, &expected.tensor("logits").unwrap().to_f64().unwrap());
             check_greedy(&model, &prompt, &tokens(&expected, "greedy"));
-        }
-        2
-    });
-}
-
-/// Llama 2 and 3 as `transformers` computes them.
-#[test]
-fn llama_goldens() {
-    golden("parsimon-model", "formats/hf", |dir| {
-        for name in ["llama2", "llama3"] {
-            let folder = dir.join(name);
-            let model = open(&folder);
-            let expected = Checkpoint::open(&folder.join("expected.safetensors")).unwrap();
-            for text in ["short", "long"] {
-                let logits = expected.tensor(&format!("{text}.logits")).unwrap().to_f64().unwrap();
-                check_prompt(name, &model, &tokens(&expected, &format!("{text}.ids")), &logits);
-            }
-            let (short, greedy) = (tokens(&expected, "short.ids"), tokens(&expected, "greedy.ids"));
-            assert_eq!(greedy[..short.len()], short);
-            check_greedy(&model, &short, &greedy[short.len()..]);
-            let inv_freq = expected.tensor("inv_freq").unwrap().to_f64().unwrap();
-            for (a, b) in RopeFrequencies::new(model.config()).inv_freq().iter().zip(inv_freq) {
-                assert!((a - b).abs() <= 1e-6 * b, "{name}: {a} for {b}");
-            }
         }
         2
     });

@@ -1,6 +1,6 @@
 //! Which tensors a model has, in which order, and how files name their parts.
 
-use parsimon_model::ModelConfig;
+use parsimon_model::{BlockTraits, ModelConfig, RopeFrequencies};
 
 use crate::TrainError;
 
@@ -81,6 +81,11 @@ impl Layout {
         if config.quantization.is_some() {
             let (field, value, expected) = ("quantization_config", "present".into(), "a model that is not quantized");
             return Err(TrainError::Setting { field, value, expected });
+        }
+        let scaled = RopeFrequencies::new(config).attention_scaling() != 1.0;
+        if config.block != BlockTraits::default() || scaled || RopeFrequencies::new(config).depends_on_length() {
+            let (field, value) = ("model_type", config.architecture.model_type().to_owned());
+            return Err(TrainError::Setting { field, value, expected: "a Llama- or Sigma-style model" });
         }
         let (hidden, vocab) = (config.hidden_size, config.vocab_size);
         let mut builder = Builder::default();

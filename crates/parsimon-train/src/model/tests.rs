@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use parsimon_attn::HeadMap;
 use parsimon_core::SplitMix64;
 use parsimon_core::io::Checkpoint;
-use parsimon_model::{Architecture, RopeScaling};
+use parsimon_model::{Architecture, BlockTraits, RopeScaling};
 
 use super::*;
 
@@ -130,6 +130,7 @@ fn config(heads: (usize, usize, usize), aug_q_size: usize, tie_word_embeddings: 
         bos_token_id: None,
         eos_token_ids: vec![0],
         quantization: None,
+        block: BlockTraits::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use parsimon_attn::HeadMap;
 use parsimon_core::SplitMix64;
 use parsimon_core::io::{write_json, write_npy};
-use parsimon_model::{Architecture, ModelConfig, RopeScaling};
+use parsimon_model::{Architecture, BlockTraits, ModelConfig, RopeScaling};
 use parsimon_train::{Corpus, TrainConfig};
 use serde_json::json;
 use tempfile::TempDir;
@@ -30,6 +30,7 @@ pub(crate) fn model() -> ModelConfig {
         bos_token_id: None,
         eos_token_ids: vec![0],
         quantization: None,
+        block: BlockTraits::default(),
     }
 }
 

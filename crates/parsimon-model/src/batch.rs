@@ -1,0 +1,112 @@
+//! Tokens of several sequences in one forward pass.
+//!
+//! All tokens stand in one matrix `[n, hidden]`, one sequence after the other, so that a linear layer reads its weights once for all of them.
+//! Only attention and the rotation by position know of sequences.
+
+use parsimon_attn::{Attention, KvPool, KvSequence};
+use rayon::prelude::*;
+
+use crate::rope::RopeAngles;
+use crate::{ModelError, RopeFrequencies};
+
+/// Tokens that continue one sequence.
+#[derive(Debug)]
+pub(crate) struct Segment<'a> {
+    pub(crate) tokens: &'a [u32],
+    pub(crate) sequence: &'a mut KvSequence,
+    /// The length that chooses the rotary table: of the whole sequence when these tokens are a part of what is known of it.
+    pub(crate) len: usize,
+}
+
+/// How the queries of a pass attend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pass {
+    /// As is fastest.
+    Fast,
+    /// Row by row: with at most [`Batch::EXACT_MAX`] tokens, each has the bits that it has in a pass of its own.
+    Exact,
+}
+
+/// The sequences of a pass and the pool of their keys and values.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    pub(crate) pool: &'a mut KvPool,
+    pub(crate) segments: Vec<Segment<'a>>,
+    pub(crate) pass: Pass,
+}
+
+impl Batch<'_> {
+    /// Up to so many tokens every product of a token with weights has the bits that it has alone.
+    pub(crate) const EXACT_MAX: usize = 16;
+
+    /// Tokens of all sequences.
+    pub(crate) fn n(&self) -> usize {
+        self.segments.iter().map(|segment| segment.tokens.len()).sum()
+    }
+
+    /// Cosines and sines of every token's position; each sequence has its own frequencies where they depend on its length.
+    pub(crate) fn angles(&self, rope: &RopeFrequencies) -> RopeAngles {
+        let parts = self.segments.iter().map(|Segment { tokens, sequence, len }| {
+            let start = sequence.len();
+            rope.angles(start..start + tokens.len(), *len)
+        });
+        RopeAngles::concat(parts)
+    }
+
+    /// Makes room for the tokens.
+    pub(crate) fn reserve(&mut self) -> Result<(), ModelError> {
+        for Segment { tokens, sequence, .. } in &mut self.segments {
+            self.pool.reserve(sequence, tokens.len())?;
+        }
+        Ok(())
+    }
+
+    /// Takes the tokens as part of their sequences, after all layers.
+    pub(crate) fn advance(&mut self) {
+        for Segment { tokens, sequence, .. } in &mut self.segments {
+            self.pool.advance(sequence, tokens.len());
+        }
+    }
+
+    /// Writes keys `[n, n_k, d]` and values `[n, n_v, d]` of `layer` and attends queries `[n, n_q, d]`, each to its own sequence:
+    /// `out [n, n_q, d]`.
+    pub(crate) fn attend(
+        &mut self,
+        attention: &Attention,
+        layer: usize,
+        [q, k, v]: [&[f32]; 3],
+        out: &mut [f32],
+    ) -> Result<(), ModelError> {
+        let n = self.n();
+        let [q_row, k_row, v_row, out_row] = [q.len(), k.len(), v.len(), out.len()].map(|len| len / n);
+        let mut at = 0;
+        for Segment { tokens, sequence, .. } in &self.segments {
+            let n = tokens.len();
+            self.pool.write(layer, sequence, &k[at * k_row..][..n * k_row], &v[at * v_row..][..n * v_row])?;
+            at += n;
+        }
+        let (pool, pass) = (&*self.pool, self.pass);
+        let attend = |(segment, q, out): (&Segment<'_>, &[f32], &mut [f32])| {
+            let kv = pool.view(layer, segment.sequence, segment.tokens.len());
+            match pass {
+                Pass::Fast => attention.forward_into(q, kv, out, None),
+                Pass::Exact => attention.rows_into(q, kv, out, None),
+            }
+        };
+        if let [segment] = self.segments.as_slice() {
+            return Ok(attend((segment, q, out))?);
+        }
+        let (mut q, mut out) = (q, out);
+        let mut parts = Vec::with_capacity(self.segments.len());
+        for segment in &self.segments {
+            let n = segment.tokens.len();
+            parts.push((
+                segment,
+                q.split_off(..n * q_row).unwrap_or_default(),
+                out.split_off_mut(..n * out_row).unwrap_or_default(),
+            ));
+        }
+        parts.into_par_iter().try_for_each(attend)?;
+        Ok(())
+    }
+}
