@@ -3,6 +3,8 @@
 //! Few tokens go through row dot products that read each weight once in order; many go through the gemm crate. A general
 //! `A B^T` with 2 to 16 rows of `A` is ten times slower than either, which is why the border lies where it does.
 
+use std::ops::Range;
+
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
@@ -17,8 +19,16 @@ const PARALLEL_MIN: usize = 1 << 18;
 /// Rows of a task.
 const TASK_ROWS: usize = 64;
 
-/// Floats of a register of the widest level; the body below keeps four sums of it.
+/// Floats of a register of the widest level.
 const LANES: usize = 16;
+
+/// Vectors of partial sums of a dot product, and floats of a step of all.
+const UNROLL: usize = 4;
+const STEP: usize = LANES * UNROLL;
+
+/// Rows and tokens whose dot products run together where there are 32 registers: a number that was loaded is used four times.
+const WIDE_ROWS: usize = 4;
+const WIDE_TOKENS: usize = 4;
 
 /// Dense weights `[m, k]`, row-major.
 #[derive(Clone, PartialEq, Debug)]
@@ -61,7 +71,7 @@ impl DenseMatrix {
 
     /// `out[t, r] = sum_c w[r, c] x[t, c]`: `x` is `[n, k]`, `out` is `[n, m]`.
     ///
-    /// The result does not depend on the number of threads; it does depend on whether `n` is above 16, by rounding.
+    /// The result does not depend on the number of threads. Up to 16 tokens each has the bits that it has alone; more differ by rounding.
     ///
     /// # Panics
     ///
@@ -69,7 +79,8 @@ impl DenseMatrix {
     pub fn matmul_into(&self, x: &[f32], n: usize, out: &mut [f32]) {
         assert_eq!(x.len(), n * self.k, "x must be [n, k]");
         assert_eq!(out.len(), n * self.m, "out must be [n, m]");
-        if n == 0 || self.m == 0 {
+        if n == 0 || self.m == 0 || self.k == 0 {
+            out.fill(0.0);
             return;
         }
         if n > SKINNY_MAX {
@@ -85,7 +96,7 @@ impl DenseMatrix {
     fn rows_into(&self, x: &[f32], out: &mut [f32]) {
         let run = |(task, out): (usize, &mut [f32])| {
             let weights = &self.weights[task * TASK_ROWS * self.k..][..out.len() * self.k];
-            vectorize(Level::best(), Rows { weights, x, k: self.k, out });
+            vectorize(Level::best(), Rows { weights, x, k: self.k, rows: out.len(), out });
         };
         if self.is_parallel(1) {
             out.par_chunks_mut(TASK_ROWS).enumerate().for_each(run);
@@ -101,8 +112,11 @@ impl DenseMatrix {
         let run = |(task, block): (usize, &mut [f32])| {
             let rows = TASK_ROWS.min(self.m - task * TASK_ROWS);
             let weights = &self.weights[task * TASK_ROWS * self.k..][..rows * self.k];
-            for (x, out) in x.chunks_exact(self.k.max(1)).zip(block.chunks_exact_mut(TASK_ROWS)) {
-                vectorize(Level::best(), Rows { weights, x, k: self.k, out: &mut out[..rows] });
+            let rows = Rows { weights, x, k: self.k, out: block, rows };
+            if Level::best().includes(Level::Avx512) {
+                vectorize(Level::best(), Wide(rows));
+            } else {
+                vectorize(Level::best(), rows);
             }
         };
         if self.is_parallel(n) {
@@ -123,46 +137,114 @@ impl DenseMatrix {
     }
 }
 
-/// `out[r] = <weights[r], x>` for consecutive rows.
+/// `out[t, r] = <weights[r], x[t]>` for consecutive rows and `out [n][TASK_ROWS]`, or for one token `out [rows]`.
 struct Rows<'a> {
     weights: &'a [f32],
     x: &'a [f32],
     k: usize,
     out: &'a mut [f32],
+    rows: usize,
 }
+
+/// [`Rows`] by blocks of rows and tokens, whose sums fill the registers of AVX-512.
+struct Wide<'a>(Rows<'a>);
 
 impl Vectorize for Rows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for (r, out) in self.out.iter_mut().enumerate() {
-            *out = dot::<FMA>(&self.weights[r * self.k..][..self.k], self.x);
+    fn run<const FMA: bool>(mut self) {
+        self.tiles::<FMA, 1, 1>(0..self.rows);
+    }
+}
+
+impl Vectorize for Wide<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(mut self) {
+        let whole = self.0.rows / WIDE_ROWS * WIDE_ROWS;
+        self.0.tiles::<FMA, WIDE_ROWS, WIDE_TOKENS>(0..whole);
+        self.0.tiles::<FMA, 1, WIDE_TOKENS>(whole..self.0.rows);
+    }
+}
+
+impl Rows<'_> {
+    /// Rows of `range`, `R` at a time, which divides them.
+    #[inline(always)]
+    fn tiles<const FMA: bool, const R: usize, const T: usize>(&mut self, range: Range<usize>) {
+        let k = self.k;
+        for r in range.step_by(R) {
+            let weights: [&[f32]; R] = std::array::from_fn(|i| &self.weights[(r + i) * k..][..k]);
+            let tokens = self.x.len() / k;
+            let whole = tokens / T * T;
+            for t in (0..whole).step_by(T) {
+                self.tile::<FMA, R, T>(weights, r, t);
+            }
+            for t in whole..tokens {
+                self.tile::<FMA, R, 1>(weights, r, t);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tile<const FMA: bool, const R: usize, const T: usize>(&mut self, weights: [&[f32]; R], r: usize, t: usize) {
+        let x: [&[f32]; T] = std::array::from_fn(|i| &self.x[(t + i) * self.k..][..self.k]);
+        let sums = dots::<FMA, R, T>(weights, x);
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, &sum) in sums.iter().enumerate() {
+                self.out[(t + j) * TASK_ROWS + r + i] = sum;
+            }
         }
     }
 }
 
-/// A dot product with four vectors of partial sums, added in a fixed order.
+/// Dot products with four vectors of partial sums each, added in an order that does not depend on `R` and `T`.
 #[inline(always)]
-fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
-    const UNROLL: usize = 4;
-    let mut sums = [[0.0f32; LANES]; UNROLL];
-    let (a_blocks, a_rest) = a.as_chunks::<{ LANES * UNROLL }>();
-    let (b_blocks, b_rest) = b.as_chunks::<{ LANES * UNROLL }>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for (u, sum) in sums.iter_mut().enumerate() {
-            for (lane, sum) in sum.iter_mut().enumerate() {
-                let (a, b) = (a[u * LANES + lane], b[u * LANES + lane]);
-                *sum = if FMA { a.mul_add(b, *sum) } else { a * b + *sum };
+fn dots<const FMA: bool, const R: usize, const T: usize>(a: [&[f32]; R], b: [&[f32]; T]) -> [[f32; T]; R] {
+    let mut partial = [[[[0.0f32; LANES]; T]; R]; UNROLL];
+    for (u, partial) in partial.iter_mut().enumerate() {
+        *partial = partial_sums::<FMA, R, T>(a, b, u, a[0].len() / STEP);
+    }
+    let done = a[0].len() / STEP * STEP;
+    let mut out = [[0.0; T]; R];
+    for i in 0..R {
+        for j in 0..T {
+            let mut lanes = [0.0f32; LANES];
+            for (lane, total) in lanes.iter_mut().enumerate() {
+                let [p, q, r, s] = [0, 1, 2, 3].map(|u| partial[u][i][j][lane]);
+                *total = (p + q) + (r + s);
+            }
+            let rest: f32 = a[i][done..].iter().zip(&b[j][done..]).map(|(a, b)| a * b).sum();
+            out[i][j] = lanes.iter().sum::<f32>() + rest;
+        }
+    }
+    out
+}
+
+/// The sums of vector `u` of every step: `R T` of them stay in registers.
+#[inline(always)]
+fn partial_sums<const FMA: bool, const R: usize, const T: usize>(
+    a: [&[f32]; R],
+    b: [&[f32]; T],
+    u: usize,
+    steps: usize,
+) -> [[[f32; LANES]; T]; R] {
+    let mut acc = [[[0.0f32; LANES]; T]; R];
+    let a: [&[[f32; LANES]]; R] = a.map(|a| a.as_chunks().0.get(u..).unwrap_or_default());
+    let b: [&[[f32; LANES]]; T] = b.map(|b| b.as_chunks().0.get(u..).unwrap_or_default());
+    for step in 0..steps {
+        let a: [[f32; LANES]; R] = a.map(|a| a[step * UNROLL]);
+        for (j, b) in b.iter().enumerate() {
+            let b = b[step * UNROLL];
+            for (acc, a) in acc.iter_mut().zip(&a) {
+                for ((sum, a), b) in acc[j].iter_mut().zip(a).zip(&b) {
+                    *sum = if FMA { a.mul_add(*b, *sum) } else { a * b + *sum };
+                }
             }
         }
     }
-    let mut lanes = [0.0f32; LANES];
-    for (lane, total) in lanes.iter_mut().enumerate() {
-        *total = (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]);
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    lanes.iter().sum::<f32>() + rest
+    acc
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ pub enum ModelError {
         mib(need.total()), mib(need.weights), mib(need.cache), mib(need.work), mib(*available)
     )]
     OutOfMemory { need: MemoryNeed, available: usize },
+    #[error("no token can be chosen: every logit is NaN or negative infinity")]
+    NoToken,
     #[error("the model is already quantized")]
     AlreadyQuantized,
     #[error(transparent)]

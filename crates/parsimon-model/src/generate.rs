@@ -16,7 +16,7 @@ pub struct GenerateOptions {
 ///
 /// # Errors
 ///
-/// [`ModelError::EmptyPrompt`], and as [`Model::logits`] for the prompt.
+/// [`ModelError::EmptyPrompt`], [`ModelError::NoToken`], and as [`Model::logits`] for the prompt.
 pub fn generate(
     model: &Model,
     prompt: &[u32],
@@ -25,10 +25,12 @@ pub fn generate(
     on_token: &mut dyn FnMut(u32) -> bool,
 ) -> Result<Vec<u32>, ModelError> {
     let mut state = model.new_state();
+    sampler.observe_prompt(prompt);
     let mut logits = model.last_logits(prompt, &mut state)?;
     let mut tokens = Vec::new();
     while tokens.len() < options.max_tokens {
-        let token = sampler.sample(&logits);
+        let token = sampler.next_token(&mut logits, None)?;
+        sampler.accept(token);
         tokens.push(token);
         let stop = !on_token(token) || model.config().eos_token_ids.contains(&token);
         if stop || tokens.len() == options.max_tokens || state.len() >= model.config().context_length() {

@@ -8,6 +8,8 @@ use parsimon_core::SplitMix64;
 use parsimon_simd::math::exp2;
 use parsimon_simd::{Level, Vectorize, vectorize};
 
+use crate::{ModelError, TokenConstraint};
+
 pub use options::{SamplerError, SamplingOptions};
 
 /// Chooses tokens. The same seed and the same logits give the same tokens.
@@ -103,6 +105,24 @@ impl Sampler {
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
         assert!(!logits.is_empty(), "there must be a token to choose");
         if self.options.temperature == 0.0 { argmax(logits) } else { self.draw(logits) }
+    }
+
+    /// Adjusts and chooses: steps 1 to 9 of [`SamplingOptions`].
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::NoToken`] when every logit is NaN or negative infinity.
+    pub(crate) fn next_token(
+        &mut self,
+        logits: &mut [f32],
+        constraint: Option<&mut dyn TokenConstraint>,
+    ) -> Result<u32, ModelError> {
+        self.adjust(logits);
+        if let Some(constraint) = constraint {
+            constraint.mask(logits);
+        }
+        let token = self.sample(logits);
+        if logits[token as usize] > f32::NEG_INFINITY { Ok(token) } else { Err(ModelError::NoToken) }
     }
 
     fn draw(&mut self, logits: &[f32]) -> u32 {

@@ -51,3 +51,20 @@ fn threads_do_not_change_a_bit() {
         assert!([2, 3, 8].into_iter().all(|threads| run(threads) == one), "n = {n}");
     }
 }
+
+#[test]
+fn a_few_tokens_have_the_bits_of_each_alone() {
+    for (m, k) in [(1, 64), (7, 200), (130, 257), (1000, 300)] {
+        let matrix = DenseMatrix::new(random(m * k, 1), m, k);
+        let x = random(SKINNY_MAX * k, 2);
+        let run = |x: &[f32]| {
+            let mut out = vec![f32::NAN; x.len() / k * m];
+            matrix.matmul_into(x, x.len() / k, &mut out);
+            out
+        };
+        let alone: Vec<f32> = x.chunks_exact(k).flat_map(run).collect();
+        for n in 2..=SKINNY_MAX {
+            assert_eq!(run(&x[..n * k]), alone[..n * m], "[{m}, {k}] n = {n}");
+        }
+    }
+}

@@ -160,6 +160,12 @@ impl Engine {
         events.push(Event::Finished { request: sequence.id, reason, usage: sequence.usage() });
     }
 
+    fn fail(&mut self, at: usize, error: ModelError, events: &mut Vec<Event>) {
+        let mut sequence = self.running.remove(at);
+        self.pool.truncate(&mut sequence.kv, 0);
+        events.push(Event::Failed { request: sequence.id, error });
+    }
+
     /// One pass of some sequences, which have room, and the choice of their tokens.
     fn run_group(&mut self, ids: &[RequestId], pass: Pass, events: &mut Vec<Event>) {
         // A younger sequence may have been preempted after it was taken into the group.
@@ -171,11 +177,7 @@ impl Engine {
             self.running.iter_mut().filter(|sequence| ids.contains(&sequence.id)).collect();
         match logits(&self.model, &mut self.pool, &mut sequences, pass) {
             Ok(logits) => self.choose(ids, logits, events),
-            Err(error) if members.len() == 1 => {
-                let mut sequence = self.running.remove(members[0]);
-                self.pool.truncate(&mut sequence.kv, 0);
-                events.push(Event::Failed { request: sequence.id, error });
-            }
+            Err(error) if members.len() == 1 => self.fail(members[0], error, events),
             // The pass changed nothing: each alone shows whose it was.
             Err(_) => ids.iter().for_each(|id| self.run_group(&[*id], pass, events)),
         }
@@ -192,13 +194,14 @@ impl Engine {
             let rows = sequence.choices;
             let own = rest.split_off_mut(..rows * vocab_size).unwrap_or_default();
             let reason = match rows {
-                0 => None,
+                0 => Ok(None),
                 _ => sequence.choose(&self.model, &mut self.pool, own, &mut self.stats, events),
             };
             match reason {
-                Some(reason) => self.finish(at, reason, events),
-                None if !had_prompt && !self.running[at].is_in_prompt() => self.keep_prompt(at),
-                None => {}
+                Err(error) => self.fail(at, error, events),
+                Ok(Some(reason)) => self.finish(at, reason, events),
+                Ok(None) if !had_prompt && !self.running[at].is_in_prompt() => self.keep_prompt(at),
+                Ok(None) => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use super::draft::propose;
 use super::{EngineStats, Event, FinishReason, NGramOptions, Request, RequestId, SampledToken, Usage};
 use crate::batch::{Batch, Pass};
 use crate::sample::log_probabilities;
-use crate::{Model, Sampler};
+use crate::{Model, ModelError, Sampler};
 
 /// A request with its tokens, and how far the model has seen them.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Sequence {
 
     /// Chooses tokens from the logits `[choices, vocab]` after the pass, and takes back positions of a draft that failed.
     ///
-    /// Each token is chosen as without a draft; a draft only says which logits are known already.
+    /// Each token is chosen as without a draft; a draft only says which logits are known already. After an error the sequence is of no use.
     pub(super) fn choose(
         &mut self,
         model: &Model,
@@ -109,19 +109,16 @@ impl Sequence {
         logits: &mut [f32],
         stats: &mut EngineStats,
         events: &mut Vec<Event>,
-    ) -> Option<FinishReason> {
+    ) -> Result<Option<FinishReason>, ModelError> {
         stats.drafted_tokens += self.draft.len() as u64;
         let mut seen = self.tokens.len();
         let draft = std::mem::take(&mut self.draft);
         let mut expected = draft.iter();
         let mut reason = None;
         for logits in logits.chunks_exact_mut(model.config().vocab_size) {
-            let token = match self.choose_one(model, logits, events) {
-                Ok(token) => token,
-                Err(end) => {
-                    reason = Some(end);
-                    break;
-                }
+            let Some(token) = self.choose_one(model, logits, events)? else {
+                reason = Some(FinishReason::Stop);
+                break;
             };
             stats.generated_tokens += 1;
             reason = self.end(model);
@@ -135,20 +132,24 @@ impl Sequence {
         self.draft = draft;
         self.draft.clear();
         pool.truncate(&mut self.kv, seen);
-        reason
+        Ok(reason)
     }
 
-    /// One token, or why there is none.
-    fn choose_one(&mut self, model: &Model, logits: &mut [f32], events: &mut Vec<Event>) -> Result<u32, FinishReason> {
+    /// One token; none where the output stops.
+    fn choose_one(
+        &mut self,
+        model: &Model,
+        logits: &mut [f32],
+        events: &mut Vec<Event>,
+    ) -> Result<Option<u32>, ModelError> {
         let raw = self.request.logprobs.filter(|_| self.changes_logits()).map(|_| logits.to_vec());
-        self.sampler.adjust(logits);
-        if let Some(constraint) = &mut self.request.constraint {
-            constraint.mask(logits);
-        }
-        let id = self.sampler.sample(logits);
+        let id = match &mut self.request.constraint {
+            Some(constraint) => self.sampler.next_token(logits, Some(constraint.as_mut()))?,
+            None => self.sampler.next_token(logits, None)?,
+        };
         let is_eos = !self.request.ignore_eos && model.config().eos_token_ids.contains(&id);
         if is_eos || self.request.stop_tokens.contains(&id) {
-            return Err(FinishReason::Stop);
+            return Ok(None);
         }
         self.sampler.accept(id);
         if let Some(constraint) = &mut self.request.constraint {
@@ -163,7 +164,7 @@ impl Sequence {
             None => (None, Vec::new()),
         };
         events.push(Event::Token { request: self.id, token: SampledToken { id, logprob, top } });
-        Ok(id)
+        Ok(Some(id))
     }
 
     /// Whether the choice is made from other logits than the model's.

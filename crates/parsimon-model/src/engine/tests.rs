@@ -262,8 +262,11 @@ fn a_request_that_fails_leaves_the_others_alone() {
     let logit_bias = vec![(59, 1e6)];
     let late =
         || Request { sampling: SamplingOptions { logit_bias: logit_bias.clone(), ..Default::default() }, ..good() };
+    // One has a constraint that allows nothing.
+    let forbidding = || Request { constraint: Some(Box::new(Nothing)), ..good() };
     let expected = run(&model, &options(), vec![good()]).0.remove(0);
-    let (outcomes, _) = run(&model, &options(), vec![good(), bad(), late(), good()]);
+    let (outcomes, _) = run(&model, &options(), vec![good(), bad(), late(), good(), forbidding()]);
+    assert!(outcomes[4].error.as_ref().unwrap().contains("no token can be chosen"), "{outcomes:?}");
     assert_eq!((&outcomes[0], &outcomes[3]), (&expected, &expected));
     assert!(outcomes[1].error.as_ref().unwrap().contains("activations"), "{outcomes:?}");
     assert_eq!((outcomes[2].ids(), outcomes[2].error.is_some()), (vec![59], true));
@@ -289,6 +292,21 @@ impl TokenConstraint for Even {
 
     fn is_complete(&self) -> bool {
         self.is_complete
+    }
+}
+
+#[derive(Debug)]
+struct Nothing;
+
+impl TokenConstraint for Nothing {
+    fn mask(&mut self, logits: &mut [f32]) {
+        logits.fill(f32::NEG_INFINITY);
+    }
+
+    fn accept(&mut self, _token: u32) {}
+
+    fn is_complete(&self) -> bool {
+        false
     }
 }
 
