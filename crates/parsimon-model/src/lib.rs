@@ -1,4 +1,4 @@
-//! Transformer runtime: reads Hugging Face folders of Llama- and Sigma-style models, runs them in `f32` or through the lookup-table kernels
+//! Transformer runtime: reads Hugging Face folders and GGUF files of nine families of models, runs them in `f32` or through the low-bit kernels
 //! of parsimon-lut, samples, measures perplexity, and quantizes.
 //!
 //! ```no_run
@@ -12,7 +12,8 @@
 //!
 //! # Overview
 //!
-//! - [`ModelConfig`]: `config.json`, with every check before a tensor is touched.
+//! - [`ModelConfig`]: `config.json` or the keys of a GGUF file, with every check before a tensor is touched. What sets a family apart is data
+//!   ([`BlockTraits`], [`RopeScaling`]); the forward pass knows no names.
 //! - [`Model`]: the weights ([`Linear`] layers, dense or low-bit) and the forward pass; [`KvState`] is one sequence's cache.
 //! - [`PackCache`]: a folder of packed layers that the next opening maps ([`LoadOptions::pack_cache`]).
 //! - [`Engine`]: many requests at once, batched decoding, paged cache, shared beginnings, drafts; [`MemoryNeed`] says before what it takes.
@@ -27,17 +28,39 @@
 //!
 //! # Architectures
 //!
-//! | `model_type` | what is read |
+//! | `model_type` | beyond pre-RMSNorm, RoPE, grouped-query attention, a gated feed-forward network, tied or untied embeddings |
 //! |---|---|
-//! | `llama` | pre-RMSNorm, RoPE (default, linear, llama3), grouped-query attention, SwiGLU, tied or untied embeddings |
-//! | `sigma` | the same with DiffQKV heads (`num_key_heads`, `num_value_heads`) and augmented Q (`aug_q_size`) |
+//! | `llama` (2, 3, 3.1, 3.2) | biases (`attention_bias`, `mlp_bias`) |
+//! | `sigma` | DiffQKV heads (`num_key_heads`, `num_value_heads`), augmented Q (`aug_q_size`) |
+//! | `qwen2` (also 2.5) | biases of query, key and value; sliding windows from `max_window_layers` on or by `layer_types` |
+//! | `qwen3` | norms of query and key heads |
+//! | `mistral` | a sliding window in every layer |
+//! | `phi3` | `qkv_proj` and `gate_up_proj` split at load, partial rotation, longrope, sliding windows |
+//! | `gemma` | norms with `1 + w`, tangent GELU, scaled embeddings |
+//! | `gemma2` | the same with four norms a block, capped scores and logits, windows in every other layer, `query_pre_attn_scalar` |
+//! | `bitnet` | norms before `o_proj` and `down_proj`, squared ReLU, ternary weights on 8-bit activations |
 //!
-//! Weights: safetensors in F32, F16 or BF16, single file or sharded; projections also as GPTQ, version 1 or 2, 2 to 4 bits.
+//! Rotary scalings: default, linear, dynamic, llama3, yarn, longrope, each of all or a part of a head. Dynamic and longrope tables depend on the
+//! length of the sequence; one whose table changes is computed again from its first token, as the reference does ([`Model::is_stale`]).
+//! Mixtures of experts, Gemma 3 and images are not read.
+//!
+//! # Checkpoints
+//!
+//! | form | what is read |
+//! |---|---|
+//! | safetensors | F32, F16, BF16 (16 bits stay 16 bits in memory); one file or shards |
+//! | GPTQ | 2, 3, 4 and 8 bits, version 1 and 2, act-order; EfficientQAT's 3-bit words |
+//! | AWQ | 4 bits, version gemm |
+//! | BitNet | packed with either rule of `weight_scale`, and made ternary at load (`quantization_mode` "online") |
+//! | GGUF 2 and 3 | one file or split; architectures llama, qwen2, qwen3, phi3, gemma, gemma2, bitnet, bitnet-b1.58; every block type of parsimon-core, I2_S with [`LoadOptions::dialect`] |
+//!
+//! Codes on a grid stay packed; the others (codebooks, FP4), and groups or orders of columns that no kernel takes, become `f32`, as everything
+//! does with [`LoadOptions::dequantize`]. An embedding table in blocks or of 16 bits stays so and is decoded where it is looked up.
 //!
 //! # Numerics
 //!
 //! Weights as stored, arithmetic in `f32`. Logits agree with `transformers` and with `f64` evaluations within 2e-4 of the largest
-//! logit. The same seed gives the same tokens for any number of threads, and in an [`Engine`]
+//! logit; GGUF files with decoded weights have a normalized squared error of 1e-12, packed ones of 1e-4 to 4e-4. BitNet's products are exact integers. The same seed gives the same tokens for any number of threads, and in an [`Engine`]
 //! in any company.
 //!
 //! # Performance

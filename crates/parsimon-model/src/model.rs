@@ -181,6 +181,12 @@ impl Model {
     ///
     /// The sequences grow by the tokens, or stay as they are when there is an error.
     pub(crate) fn run(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
+        let x = self.stream(&mut batch)?;
+        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
+    }
+
+    /// The residual stream behind the last block.
+    fn stream(&self, batch: &mut Batch<'_>) -> Result<Vec<f32>, ModelError> {
         batch.reserve()?;
         let mut x = Vec::new();
         for &token in batch.segments.iter().flat_map(|segment| segment.tokens) {
@@ -193,10 +199,10 @@ impl Model {
         let mut buffers = Vec::new();
         for (layer, (block, attention)) in self.blocks.iter().zip(&self.attention).enumerate() {
             let shared = (&self.config, attention);
-            block.forward(shared, &angles, (&mut batch, layer), &mut x, &mut buffers)?;
+            block.forward(shared, &angles, (batch, layer), &mut x, &mut buffers)?;
         }
         batch.advance();
-        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
+        Ok(x)
     }
 
     /// Whether `tokens` may stand from position `start` on.

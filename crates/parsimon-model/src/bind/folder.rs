@@ -1,15 +1,16 @@
 //! Hugging Face folders: safetensors with float, GPTQ, AWQ or BitNet projections.
 
 use parsimon_core::io::{Checkpoint, FormatError};
+use parsimon_core::quant::GroupQuantized;
 use parsimon_core::quant::gptq::{self, GptqConfig};
 use parsimon_core::quant::packed::{awq, bitnet, efficient_qat};
-use parsimon_core::quant::{BlockMatrix, BlockType, GroupQuantized};
 use parsimon_core::{DType, TensorView};
-use parsimon_lut::{DenseMatrix, LowBitMatrix};
+use parsimon_lut::LowBitMatrix;
 
+use super::Source;
+use super::floats::Floats;
 use super::pack::Packing;
 use super::rows::Rows;
-use super::{Source, dense_table};
 use crate::config::{BitNetConfig, Quantization};
 use crate::embedding::Embedding;
 use crate::pack_cache::PackKey;
@@ -59,9 +60,12 @@ impl FolderSource<'_> {
     fn form(&self, stem: &str) -> Form<'_> {
         let weight = format!("{stem}.weight");
         let in_block = stem.starts_with("model.layers.");
+        // The output layer may be packed like a projection; where nothing of it is there, its plain name is missing.
+        let is_words =
+            || !self.checkpoint.contains(&weight) && (in_block || self.checkpoint.contains(&format!("{stem}.qweight")));
         match &self.config.quantization {
-            Some(Quantization::Gptq(config)) if !self.checkpoint.contains(&weight) && in_block => Form::Gptq(config),
-            Some(Quantization::Awq(config)) if !self.checkpoint.contains(&weight) && in_block => Form::Awq(config),
+            Some(Quantization::Gptq(config)) if is_words() => Form::Gptq(config),
+            Some(Quantization::Awq(config)) if is_words() => Form::Awq(config),
             Some(Quantization::BitNet(config)) if in_block => {
                 let packed = self.checkpoint.tensor(&weight).is_ok_and(|tensor| tensor.dtype() == DType::U8);
                 match (packed, config.online) {
@@ -153,10 +157,7 @@ impl Source for FolderSource<'_> {
         let shape = (rows.total, k);
         let form = self.form(&stem);
         match form {
-            Form::Float => {
-                let weights = rows.of(self.float(&stem, shape)?.to_f32()?, k);
-                Ok(Linear::Dense(DenseMatrix::new(self.packing.checked(name, weights, k)?, m, k)))
-            }
+            Form::Float => Ok(Floats::read(name, &self.float(&stem, shape)?, &rows, k, &self.packing)?.into()),
             Form::Gptq(config) if rows == Rows::all(m) => match self.cached(&stem, config, shape) {
                 Some(linear) => linear,
                 None => self.packing.quantized(name, &self.packed(&stem, &form, shape)?),
@@ -181,21 +182,7 @@ impl Source for FolderSource<'_> {
 
     fn embedding(&self, shape: (usize, usize)) -> Result<(Embedding, Option<Linear>), ModelError> {
         let tensor = self.float("model.embed_tokens", shape)?;
-        let half = match tensor.dtype() {
-            DType::F16 => Some(BlockType::F16),
-            DType::BF16 => Some(BlockType::BF16),
-            _ => None,
-        };
-        match half.filter(|_| !self.config.tie_word_embeddings) {
-            Some(block_type) => {
-                let rows = BlockMatrix::try_new(block_type, shape.0, shape.1, tensor.bytes());
-                let rows = rows.map_err(|source| ModelError::Block { layer: tensor.name().to_owned(), source })?;
-                Ok((Embedding::Blocks(rows.into()), None))
-            }
-            None => {
-                let values = self.packing.checked("model.embed_tokens", tensor.to_f32()?, shape.1)?;
-                Ok((dense_table(values, shape), None))
-            }
-        }
+        let rows = Rows::all(shape.0);
+        Ok((Floats::read("model.embed_tokens", &tensor, &rows, shape.1, &self.packing)?.into(), None))
     }
 }

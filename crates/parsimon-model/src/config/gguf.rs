@@ -62,6 +62,9 @@ impl ModelConfig {
         block.qkv_bias |= has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias");
         block.o_bias = has("blk.0.attn_output.bias");
         block.mlp_bias = has("blk.0.ffn_down.bias");
+        if let Some(scale) = reader.f64("attention.scale").filter(|&scale| scale.is_finite() && scale > 0.0) {
+            block.attn_scale = Some(scale as f32);
+        }
         config.tie_word_embeddings = !has("output.weight");
         Ok(config)
     }
@@ -150,7 +153,7 @@ impl Reader<'_> {
     /// The scaling of the rotation: tensors of divisors, or the keys.
     fn scaling(&self) -> Result<Option<Json>, ConfigError> {
         let original = self.u64("rope.scaling.original_context_length").or_else(|| self.u64("context_length"));
-        let attention = self.f64("rope.scaling.attn_factor");
+        let attention = self.f64("rope.scaling.yarn_attn_factor").or_else(|| self.f64("rope.scaling.attn_factor"));
         if let Some(divisors) = self.divisors("rope_freqs.weight")? {
             return Ok(Some(json!({
                 "rope_type": "longrope",

@@ -86,3 +86,112 @@ fn sigma_parameter_counts_are_exact() {
     assert_eq!(large.parameter_count(), 9_462_616_064 + 525_336_576);
     assert_eq!(ModelConfig { tie_word_embeddings: false, ..small }.parameter_count(), 1_758_570_496 + 2 * 262_668_288);
 }
+
+#[track_caller]
+fn check_family_error(model_type: &str, changes: Value, parts: &[&str]) {
+    let mut json = json!({"model_type": model_type, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "vocab_size": 100});
+    json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let text = parse(&json).expect_err("the configuration is wrong").to_string();
+    for part in ["m/config.json"].iter().chain(parts) {
+        assert!(text.contains(part), "`{text}` should name `{part}`");
+    }
+}
+
+#[test]
+fn errors_of_the_families_name_key_and_expectation() {
+    let check = check_family_error;
+    check("llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu", "relu2"]);
+    check("gemma", json!({"hidden_act": "silu", "hidden_activation": "erf"}), &["hidden_activation", "erf"]);
+    check("qwen2", json!({"attention_bias": true}), &["attention_bias", "qwen2", "no such biases"]);
+    check("mistral", json!({"mlp_bias": true}), &["mlp_bias", "mistral"]);
+    check("mistral", json!({"sliding_window": 0}), &["sliding_window", "is 0"]);
+    check("qwen3", json!({"head_dim": 7}), &["head_dim", "7", "even"]);
+    check("gemma2", json!({"final_logit_softcapping": -1}), &["final_logit_softcapping", "-1", "positive"]);
+    check("gemma2", json!({"layer_types": ["full_attention"]}), &["layer_types", "2 times"]);
+    check(
+        "gemma2",
+        json!({"layer_types": ["full_attention", "linear"]}),
+        &["layer_types", "linear", "sliding_attention"],
+    );
+    check("phi3", json!({"partial_rotary_factor": 2}), &["partial_rotary_factor", "is 2"]);
+    check("phi3", json!({"partial_rotary_factor": 0.2}), &["partial_rotary_factor", "head_dim = 16", "even"]);
+    let short = json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}});
+    check("phi3", short, &["rope_scaling.short_factor", "8 positive numbers"]);
+    check("llama", json!({"rope_scaling": {"rope_type": "yarn", "factor": 0}}), &["rope_scaling.factor", "positive"]);
+    check("llama", json!({"rope_scaling": {"rope_type": "dynamic"}}), &["rope_scaling.factor", "missing"]);
+    check("llama", json!({"rope_scaling": {"rope_type": "mrope"}}), &["mrope", "dynamic", "yarn", "longrope"]);
+    let by_layer = json!({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}});
+    check("llama", by_layer, &["rope_parameters.full_attention", "all layers"]);
+    let bitnet = |key: &str, value: &str| json!({"quantization_config": {"quant_method": "bitnet", key: value}});
+    check("bitnet", bitnet("linear_class", "magic"), &["quantization_config.linear_class", "magic", "autobitlinear"]);
+    check("bitnet", bitnet("quantization_mode", "late"), &["quantization_config.quantization_mode", "late", "online"]);
+    let awq = json!({"quantization_config": {"quant_method": "awq"}});
+    check("llama", awq, &["quantization_config", "AWQ", "bits"]);
+    check("llama", json!({"head_dim": 1 << 19}), &["head_dim", "together"]);
+}
+
+#[test]
+fn windows_follow_the_rule_of_the_family() {
+    let check = |model_type: &str, changes: Value, expected: [Option<usize>; 4]| {
+        let mut json = json!({"model_type": model_type, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,
+            "num_attention_heads": 4, "vocab_size": 100});
+        json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let config = parse(&json).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|layer| config.window(layer)), expected, "{model_type} {changes}");
+        assert_eq!(parse(&config.to_json()).unwrap(), config, "{model_type} round trips");
+    };
+    let some = Some(8);
+    check("llama", json!({"sliding_window": 8}), [None; 4]);
+    check("mistral", json!({"sliding_window": 8}), [some; 4]);
+    check("mistral", json!({"sliding_window": null}), [None; 4]);
+    check("mistral", json!({}), [Some(4096); 4]);
+    check("phi3", json!({}), [None; 4]);
+    check("phi3", json!({"sliding_window": 8}), [some; 4]);
+    check("gemma2", json!({"sliding_window": 8}), [some, None, some, None]);
+    check("qwen2", json!({"sliding_window": 8, "max_window_layers": 1}), [None; 4]);
+    let sliding = json!({"sliding_window": 8, "max_window_layers": 1, "use_sliding_window": true});
+    check("qwen2", sliding, [None, some, some, some]);
+    let types = ["sliding_attention", "full_attention", "full_attention", "sliding_attention"];
+    check(
+        "qwen3",
+        json!({"sliding_window": 8, "use_sliding_window": true, "layer_types": types}),
+        [some, None, None, some],
+    );
+}
+
+#[test]
+fn the_generation_config_has_the_last_word_on_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    parsimon_core::io::write_json(&dir.path().join("config.json"), &sigma()).unwrap();
+    assert_eq!(ModelConfig::open(dir.path()).unwrap().eos_token_ids, [0]);
+    let write = |json: Value| parsimon_core::io::write_json(&dir.path().join("generation_config.json"), &json).unwrap();
+    write(json!({"eos_token_id": [5, 7], "temperature": 0.6}));
+    assert_eq!(ModelConfig::open(dir.path()).unwrap().eos_token_ids, [5, 7]);
+    write(json!({"temperature": 0.6}));
+    assert_eq!(ModelConfig::open(dir.path()).unwrap().eos_token_ids, [0]);
+    write(json!({"eos_token_id": "none"}));
+    let text = ModelConfig::open(dir.path()).unwrap_err().to_string();
+    assert!(text.contains("generation_config.json") && text.contains("eos_token_id"), "{text}");
+}
+
+/// Both say the same; files name the version of GPTQ in either place.
+#[test]
+fn the_version_of_gptq_may_stand_in_the_name_of_the_quantizer() {
+    use parsimon_core::quant::gptq::CheckpointFormat;
+    let version = |more: Value| {
+        let mut json = sigma();
+        let mut quantization = json!({"quant_method": "gptq", "bits": 4, "group_size": 128});
+        quantization.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json["quantization_config"] = quantization;
+        match parse(&json).unwrap().quantization {
+            Some(Quantization::Gptq(config)) => config.checkpoint_format,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(version(json!({})), CheckpointFormat::V1);
+    assert_eq!(version(json!({"checkpoint_format": "gptq_v2"})), CheckpointFormat::V2);
+    let meta = json!({"meta": {"quantizer": ["gptqmodel:1.4.0"], "format": "gptq_v2"}});
+    assert_eq!(version(meta), CheckpointFormat::V2);
+    assert_eq!(version(json!({"meta": {"quantizer": "gptqmodel:1.4.0"}})), CheckpointFormat::V1);
+}

@@ -1,5 +1,6 @@
 use parsimon_attn::{AttnConfig, HeadMap, Mask};
 use parsimon_core::SplitMix64;
+use parsimon_core::io::Checkpoint;
 use parsimon_core::quant::rtn::{Levels, quantize};
 use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix};
 use parsimon_simd::{Level, vectorize};
@@ -220,4 +221,42 @@ fn check_exact_passes(model: &Model, what: &str) {
     for (i, sequence) in sequences.iter().enumerate() {
         assert_eq!(sequence.len(), 3 * i + 1 + lengths[i]);
     }
+}
+
+/// What stands between the blocks: the embeddings, the output of every block but the last, and the normalized output of the last.
+fn hidden_states(model: &Model, tokens: &[u32]) -> Vec<Vec<f32>> {
+    (0..=model.blocks.len())
+        .map(|blocks| {
+            let mut part = model.clone();
+            part.blocks.truncate(blocks);
+            part.attention.truncate(blocks);
+            let mut state = part.new_state();
+            if blocks == model.blocks.len() {
+                return part.hidden(tokens, &mut state).unwrap();
+            }
+            let KvState { pool, sequence, .. } = &mut state;
+            let segments = vec![Segment { tokens, sequence, len: tokens.len() }];
+            part.stream(&mut Batch { pool, segments, pass: Pass::Fast }).unwrap()
+        })
+        .collect()
+}
+
+/// The residual stream of every family, block by block.
+#[test]
+fn hidden_states_are_the_reference() {
+    parsimon_testkit::golden("parsimon-model", "formats/hf", |dir| {
+        let names = ["llama2", "llama3", "qwen2", "qwen3", "mistral", "phi3", "gemma", "bitnet"];
+        for name in names {
+            let model = Model::open(&dir.join(name), &crate::LoadOptions::default()).unwrap();
+            let expected = Checkpoint::open(&dir.join(name).join("expected.safetensors")).unwrap();
+            let tokens: Vec<u32> =
+                expected.tensor("short.ids").unwrap().to_i64().unwrap().into_iter().map(|id| id as u32).collect();
+            for (i, state) in hidden_states(&model, &tokens).iter().enumerate() {
+                let reference = expected.tensor(&format!("short.hidden.{i}")).unwrap().to_f64().unwrap();
+                let error = parsimon_testkit::max_rel(state, &reference);
+                assert!(error <= 2e-4, "{name} after {i} blocks: {error}");
+            }
+        }
+        names.len()
+    });
 }

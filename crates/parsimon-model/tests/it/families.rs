@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use parsimon_core::io::Checkpoint;
-use parsimon_model::{Model, ModelConfig, RopeFrequencies};
-use parsimon_testkit::{golden, nmse};
+use parsimon_model::{Activation, LoadOptions, Model, ModelConfig, RopeFrequencies, RopeScaling};
+use parsimon_testkit::{committed, golden, nmse};
 
-use crate::{check_greedy, check_logits, check_prompt, open, tokens};
+use crate::{LOGIT_TOLERANCE, check_greedy, check_logits, check_prompt, open, tokens};
 
 /// How a family's logits may differ.
 #[derive(Clone, Copy, PartialEq)]
@@ -97,5 +97,84 @@ fn every_family_has_the_reference_logits() {
         check_family(&dir.join("phi3"), Closeness::SameWhole);
         check_family(&dir.join("bitnet"), Closeness::Ties);
         8
+    });
+}
+
+/// What the shared goldens lack, made by tools/goldens/hf_families.py.
+#[test]
+fn committed_models_have_the_reference_logits() {
+    committed("parsimon-model", env!("CARGO_MANIFEST_DIR"), |dir| {
+        let families = dir.join("families");
+        for name in
+            ["gemma2", "qwen2_sliding", "llama_biases_sharded", "llama_linear", "llama_yarn", "qwen3_yarn_mscale"]
+        {
+            check_family(&families.join(name), Closeness::Same);
+        }
+        for name in ["llama_dynamic", "phi3_partial_longrope"] {
+            check_family(&families.join(name), Closeness::SameWhole);
+        }
+        8
+    });
+}
+
+/// The distance of a model with another configuration from the reference, in units of the tolerance.
+fn distance(folder: &Path, change: &dyn Fn(&mut ModelConfig)) -> f64 {
+    let mut config = ModelConfig::open(folder).unwrap();
+    change(&mut config);
+    let checkpoint = Checkpoint::open(folder).unwrap();
+    let model = Model::from_checkpoint(config, &checkpoint, &LoadOptions::default()).unwrap();
+    let expected = Checkpoint::open(&folder.join("expected.safetensors")).unwrap();
+    let logits = model.logits(&tokens(&expected, "long.ids"), &mut model.new_state()).unwrap();
+    let expected = expected.tensor("long.logits").unwrap().to_f64().unwrap();
+    let largest = expected.iter().fold(1.0f64, |max, logit| max.max(logit.abs()));
+    let error = logits.iter().zip(&expected).fold(0.0f64, |max, (&a, b)| max.max((f64::from(a) - b).abs()));
+    error / (LOGIT_TOLERANCE * largest)
+}
+
+/// What the goldens would tell: without any one trait the logits are far away.
+#[test]
+fn every_trait_matters_to_the_goldens() {
+    type Change = (&'static str, &'static str, fn(&mut ModelConfig));
+    let changes: [Change; 19] = [
+        ("gemma2", "attn_soft_cap", |c| c.block.attn_soft_cap = None),
+        ("gemma2", "logit_soft_cap", |c| c.block.logit_soft_cap = None),
+        ("gemma2", "windows", |c| c.block.windows.clear()),
+        ("gemma2", "which layers slide", |c| c.block.windows.reverse()),
+        ("gemma2", "embed_scale", |c| c.block.embed_scale = None),
+        ("gemma2", "attn_scale", |c| c.block.attn_scale = None),
+        ("gemma2", "act", |c| c.block.act = Activation::Silu),
+        ("gemma2", "norm_plus_one", |c| c.block.norm_plus_one = false),
+        ("gemma2", "rope_theta", |c| c.rope_theta = 9_000.0),
+        ("qwen2_sliding", "windows", |c| c.block.windows.clear()),
+        ("qwen2_sliding", "qkv_bias", |c| c.block.qkv_bias = false),
+        ("llama_biases_sharded", "o_bias", |c| c.block.o_bias = false),
+        ("llama_biases_sharded", "mlp_bias", |c| c.block.mlp_bias = false),
+        ("qwen3_yarn_mscale", "qk_norm", |c| c.block.qk_norm = false),
+        ("llama_linear", "linear", |c| c.rope_scaling = RopeScaling::Default),
+        ("llama_dynamic", "dynamic", |c| (c.rope_scaling, c.max_position_embeddings) = (RopeScaling::Default, 64)),
+        ("llama_yarn", "attention_factor", |c| {
+            if let RopeScaling::Yarn { attention_factor, .. } = &mut c.rope_scaling {
+                *attention_factor = 1.0;
+            }
+        }),
+        ("qwen3_yarn_mscale", "truncate", |c| {
+            if let RopeScaling::Yarn { truncate, .. } = &mut c.rope_scaling {
+                *truncate = true;
+            }
+        }),
+        ("phi3_partial_longrope", "long_factor", |c| {
+            if let RopeScaling::LongRope { short_factor, long_factor, .. } = &mut c.rope_scaling {
+                long_factor.clone_from(short_factor);
+            }
+        }),
+    ];
+    committed("parsimon-model", env!("CARGO_MANIFEST_DIR"), |dir| {
+        for (family, what, change) in &changes {
+            let folder = dir.join("families").join(family);
+            assert!(distance(&folder, &|_| ()) <= 1.0, "{family} as it is");
+            let distance = distance(&folder, change);
+            assert!(distance > 5.0, "{family} without its {what} is only {distance} tolerances away");
+        }
+        changes.len()
     });
 }

@@ -1,8 +1,12 @@
 //! Golden models, and models made here.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
+mod convert;
 mod families;
+mod faults;
+mod gguf;
 mod made;
+mod packed;
 mod serving;
 
 use std::path::Path;
