@@ -1,7 +1,10 @@
-//! Decoding with a whole model, `f32` beside every width, on a random model of the demo's size.
+//! Decoding with a whole model, `f32` beside every width, and batches of sequences, on a random model of the demo's size.
+
+mod batch;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -30,18 +33,32 @@ const LOGIT_DISTANCE_MAX: [(Levels, f64); 4] =
     [(Levels::Bits(4), 0.4), (Levels::Bits(3), 0.8), (Levels::Bits(2), 1.3), (Levels::Ternary, 1.4)];
 
 pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
-    if !sink.wants(CASE, "f32") && LOGIT_DISTANCE_MAX.iter().all(|&(levels, _)| !sink.wants(CASE, &variant(levels))) {
+    let wants = |case| {
+        let mut variants = LOGIT_DISTANCE_MAX.iter().map(|&(levels, _)| variant(levels));
+        sink.wants(case, "f32") || variants.any(|variant| sink.wants(case, &variant))
+    };
+    let (decodes, batches) = (wants(CASE), wants(batch::CASE));
+    if !decodes && !batches {
         return Ok(());
     }
     let config = ModelConfig::sigma_tiny(if effort == Effort::Smoke { 512 } else { VOCAB });
     let dir = tempfile::tempdir()?;
     let source = dir.path().join("f32");
     write_random(&source, &config)?;
+    let large = dir.path().join("large");
+    if batches {
+        write_random(&large.join("f32"), &if effort == Effort::Smoke { config } else { batch::config() })?;
+    }
     let threads = rayon::current_num_threads();
     let budget = Duration::from_millis(if effort == Effort::Smoke { 50 } else { 1000 });
     for threads in if threads > 1 { vec![1, threads] } else { vec![1] } {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-        pool.install(|| decode(&source, dir.path(), threads, budget, sink))?;
+        if decodes {
+            pool.install(|| decode(&source, dir.path(), threads, budget, sink))?;
+        }
+        if batches {
+            pool.install(|| batch(&large, threads, budget, sink))?;
+        }
     }
     Ok(())
 }
@@ -77,14 +94,9 @@ fn decode(source: &Path, dir: &Path, threads: usize, budget: Duration, sink: &mu
         });
     };
     push("f32", &model, dense);
-    let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
     for (levels, distance_max) in wanted {
         let variant = variant(levels);
-        let folder = dir.join(&variant);
-        if !folder.exists() {
-            quantize_folder(source, &folder, &QuantizeOptions { levels, group: 64 }, &control)?;
-        }
-        let model = Model::open(&folder, &LoadOptions::default())?;
+        let model = Model::open(&quantized(source, dir, levels)?, &LoadOptions::default())?;
         let (times, logits) = measure(&model, budget)?;
         let error: f64 = logits.iter().zip(&expected).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         let energy: f64 = expected.iter().map(|&b| f64::from(b).powi(2)).sum();
@@ -93,6 +105,29 @@ fn decode(source: &Path, dir: &Path, threads: usize, budget: Duration, sink: &mu
         push(&variant, &model, times);
     }
     Ok(())
+}
+
+/// `f32` and 4 bits, with growing numbers of sequences.
+fn batch(dir: &Path, threads: usize, budget: Duration, sink: &mut Sink) -> anyhow::Result<()> {
+    let (source, levels) = (dir.join("f32"), Levels::Bits(4));
+    let folder = quantized(&source, dir, levels)?;
+    for (weights, folder) in [("f32", &source), (&variant(levels), &folder)] {
+        if sink.wants(batch::CASE, weights) {
+            let model = Arc::new(Model::open(folder, &LoadOptions::default())?);
+            batch::run(weights, &model, threads, budget, sink)?;
+        }
+    }
+    Ok(())
+}
+
+/// The folder of the quantized model, which is made when it is not there.
+fn quantized(source: &Path, dir: &Path, levels: Levels) -> anyhow::Result<PathBuf> {
+    let folder = dir.join(variant(levels));
+    if !folder.exists() {
+        let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+        quantize_folder(source, &folder, &QuantizeOptions { levels, group: 64 }, &control)?;
+    }
+    Ok(folder)
 }
 
 fn variant(levels: Levels) -> String {

@@ -29,6 +29,7 @@
 //!   integers. Matrices that read the same activations share it.
 //! - [`DenseMatrix`]: `f32` weights behind the same shape of call, the baseline of every comparison and the runtime of layers that
 //!   stay in floats.
+//! - [`HalfMatrix`]: the same for weights of 16 bits, F16 or BF16, which stay 16 bits in memory.
 //! - [`Plan`] and [`Footprint`]: the kernel that a matrix gets and the bytes it takes, without the matrix; [`roofline`] turns them into a
 //!   bound on the time.
 //! - [`symmetrize`]: half tables and folded weights, the form that hardware reads.
@@ -96,6 +97,7 @@ mod dense;
 mod error;
 mod footprint;
 mod groups;
+mod half_dense;
 mod int8;
 pub mod kernel;
 mod matrix;
@@ -112,6 +114,7 @@ pub use activations::{ActConfig, ActQuant, PreparedActivations};
 pub use dense::DenseMatrix;
 pub use error::{ActivationError, CacheError, PackError};
 pub use footprint::{Footprint, StoredZeros};
+pub use half_dense::{HalfFormat, HalfMatrix};
 pub use kernel::{Kernel, Method};
 pub use matrix::LowBitMatrix;
 pub use plan::{Backend, Plan, Traits};

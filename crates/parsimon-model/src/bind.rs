@@ -3,6 +3,7 @@
 //! A [`Source`] finds tensors by Hugging Face's names and hands on matrices in the form that a layer keeps; what follows the names (which
 //! norms, which biases) is the configuration's, and stands here once for all formats.
 
+mod floats;
 mod folder;
 mod gguf;
 mod pack;

@@ -1,7 +1,7 @@
 //! The embedding table, in the form that its file has.
 
 use parsimon_core::quant::{BlockMatrix, BlockType};
-use parsimon_lut::DenseMatrix;
+use parsimon_lut::{DenseMatrix, HalfMatrix};
 use rayon::prelude::*;
 
 /// Rows that are decoded together for a product.
@@ -12,7 +12,9 @@ const ROWS: usize = 64;
 pub(crate) enum Embedding {
     /// `f32` rows, where the table is the output layer too.
     Dense(DenseMatrix),
-    /// Rows in blocks or in half precision, decoded when they are looked up.
+    /// Rows of 16-bit floats, which may be the output layer too.
+    Half(HalfMatrix),
+    /// Rows in blocks, decoded when they are looked up.
     Blocks(BlockRows),
 }
 
@@ -45,6 +47,11 @@ impl Embedding {
     pub(crate) fn push_row(&self, row: usize, out: &mut Vec<f32>) {
         match self {
             Embedding::Dense(matrix) => out.extend(matrix.row(row)),
+            Embedding::Half(matrix) => {
+                let at = out.len();
+                out.resize(at + matrix.shape().1, 0.0);
+                matrix.row_into(row, &mut out[at..]);
+            }
             Embedding::Blocks(blocks) => out.extend(blocks.rows(row, 1).dequantize()),
         }
     }
@@ -53,6 +60,11 @@ impl Embedding {
     pub(crate) fn project(&self, x: &[f32], n: usize) -> Vec<f32> {
         match self {
             Embedding::Dense(matrix) => {
+                let mut out = vec![0.0; n * matrix.shape().0];
+                matrix.matmul_into(x, n, &mut out);
+                out
+            }
+            Embedding::Half(matrix) => {
                 let mut out = vec![0.0; n * matrix.shape().0];
                 matrix.matmul_into(x, n, &mut out);
                 out
@@ -82,6 +94,7 @@ impl Embedding {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Embedding::Dense(matrix) => matrix.bytes(),
+            Embedding::Half(matrix) => matrix.bytes(),
             Embedding::Blocks(blocks) => blocks.bytes.len(),
         }
     }

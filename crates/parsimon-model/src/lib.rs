@@ -50,14 +50,14 @@
 //!
 //! | form | what is read |
 //! |---|---|
-//! | safetensors | F32, F16, BF16; one file or shards |
+//! | safetensors | F32, F16, BF16 (16 bits stay 16 bits in memory); one file or shards |
 //! | GPTQ | 2, 3, 4 and 8 bits, version 1 and 2, act-order; EfficientQAT's 3-bit words |
 //! | AWQ | 4 bits, version gemm |
 //! | BitNet | packed with either rule of `weight_scale`, and made ternary at load (`quantization_mode` "online") |
 //! | GGUF 2 and 3 | one file or split; architectures llama, qwen2, qwen3, phi3, gemma, gemma2, bitnet, bitnet-b1.58; every block type of parsimon-core, I2_S with [`LoadOptions::dialect`] |
 //!
 //! Codes on a grid stay packed; the others (codebooks, FP4), and groups or orders of columns that no kernel takes, become `f32`, as everything
-//! does with [`LoadOptions::dequantize`]. An embedding table in blocks or half precision stays so and is decoded where it is looked up.
+//! does with [`LoadOptions::dequantize`]. An embedding table in blocks or of 16 bits stays so and is decoded where it is looked up.
 //!
 //! # Numerics
 //!

@@ -6,7 +6,7 @@ use std::fmt;
 
 pub use bitnet::BitNetMatrix;
 pub(crate) use bitnet::uniform_scale;
-use parsimon_lut::{ActConfig, DenseMatrix, LowBitMatrix, PreparedActivations};
+use parsimon_lut::{ActConfig, DenseMatrix, HalfMatrix, LowBitMatrix, PreparedActivations};
 use rayon::prelude::*;
 
 use crate::ModelError;
@@ -16,6 +16,8 @@ use crate::ModelError;
 pub enum Linear {
     /// `f32` weights.
     Dense(DenseMatrix),
+    /// 16-bit float weights, which stay 16 bits in memory.
+    Half(HalfMatrix),
     /// Codes of 1 to 8 bits, multiplied by table lookup or as integers, as the matrix's plan says.
     LowBit(LowBitMatrix),
     /// Ternary codes, multiplied with activations of 8 bits as BitNet does: exact integers times two scales.
@@ -27,6 +29,7 @@ impl Linear {
     pub fn shape(&self) -> (usize, usize) {
         match self {
             Linear::Dense(matrix) => matrix.shape(),
+            Linear::Half(matrix) => matrix.shape(),
             Linear::LowBit(matrix) => matrix.shape(),
             Linear::BitNet(matrix) => matrix.shape(),
         }
@@ -36,6 +39,7 @@ impl Linear {
     pub fn bytes(&self) -> usize {
         match self {
             Linear::Dense(matrix) => matrix.bytes(),
+            Linear::Half(matrix) => matrix.bytes(),
             Linear::LowBit(matrix) => matrix.bytes(),
             Linear::BitNet(matrix) => matrix.bytes(),
         }
@@ -51,6 +55,7 @@ impl Linear {
         let mut out = vec![0.0; n * self.shape().0];
         match self {
             Linear::Dense(matrix) => matrix.matmul_into(x.values(), n, &mut out),
+            Linear::Half(matrix) => matrix.matmul_into(x.values(), n, &mut out),
             Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_matrix(matrix))?, &mut out),
             Linear::BitNet(matrix) => matrix.matmul_into(x.integers(&matrix.act_config())?, &mut out),
         }

@@ -1,15 +1,16 @@
 //! Hugging Face folders: safetensors with float, GPTQ, AWQ or BitNet projections.
 
 use parsimon_core::io::{Checkpoint, FormatError};
+use parsimon_core::quant::GroupQuantized;
 use parsimon_core::quant::gptq::{self, GptqConfig};
 use parsimon_core::quant::packed::{awq, bitnet, efficient_qat};
-use parsimon_core::quant::{BlockMatrix, BlockType, GroupQuantized};
 use parsimon_core::{DType, TensorView};
-use parsimon_lut::{DenseMatrix, LowBitMatrix};
+use parsimon_lut::LowBitMatrix;
 
+use super::Source;
+use super::floats::Floats;
 use super::pack::Packing;
 use super::rows::Rows;
-use super::{Source, dense_table};
 use crate::config::{BitNetConfig, Quantization};
 use crate::embedding::Embedding;
 use crate::pack_cache::PackKey;
@@ -156,10 +157,7 @@ impl Source for FolderSource<'_> {
         let shape = (rows.total, k);
         let form = self.form(&stem);
         match form {
-            Form::Float => {
-                let weights = rows.of(self.float(&stem, shape)?.to_f32()?, k);
-                Ok(Linear::Dense(DenseMatrix::new(self.packing.checked(name, weights, k)?, m, k)))
-            }
+            Form::Float => Ok(Floats::read(name, &self.float(&stem, shape)?, &rows, k, &self.packing)?.into()),
             Form::Gptq(config) if rows == Rows::all(m) => match self.cached(&stem, config, shape) {
                 Some(linear) => linear,
                 None => self.packing.quantized(name, &self.packed(&stem, &form, shape)?),
@@ -184,22 +182,7 @@ impl Source for FolderSource<'_> {
 
     fn embedding(&self, shape: (usize, usize)) -> Result<(Embedding, Option<Linear>), ModelError> {
         let tensor = self.float("model.embed_tokens", shape)?;
-        let half = match tensor.dtype() {
-            DType::F16 => Some(BlockType::F16),
-            DType::BF16 => Some(BlockType::BF16),
-            _ => None,
-        };
-        match half.filter(|_| !self.config.tie_word_embeddings) {
-            Some(block_type) => {
-                let rows = BlockMatrix::try_new(block_type, shape.0, shape.1, tensor.bytes());
-                let block = |source| ModelError::Block { layer: tensor.name().to_owned(), source };
-                let rows = rows.and_then(|rows| self.packing.checked_rows(rows)).map_err(block)?;
-                Ok((Embedding::Blocks(rows.into()), None))
-            }
-            None => {
-                let values = self.packing.checked("model.embed_tokens", tensor.to_f32()?, shape.1)?;
-                Ok((dense_table(values, shape), None))
-            }
-        }
+        let rows = Rows::all(shape.0);
+        Ok((Floats::read("model.embed_tokens", &tensor, &rows, shape.1, &self.packing)?.into(), None))
     }
 }

@@ -2,10 +2,10 @@
 
 use parsimon_core::io::FormatError;
 use parsimon_core::io::gguf::{Gguf, GgufTensor};
-use parsimon_core::quant::{BlockMatrix, BlockType, GroupQuantized, PackedError};
-use parsimon_core::{DType, TensorView};
+use parsimon_core::quant::{BlockMatrix, GroupQuantized, PackedError};
 use parsimon_lut::DenseMatrix;
 
+use super::floats::Floats;
 use super::pack::Packing;
 use super::rows::Rows;
 use super::{Source, dense_table};
@@ -178,13 +178,14 @@ impl Source for GgufSource<'_> {
     fn linear(&self, name: &str, (m, k): (usize, usize)) -> Result<Linear, ModelError> {
         let place = self.place(name, m);
         match self.matrix(&place.stem, (place.rows.total, k))? {
-            GgufTensor::Dense(view) => {
-                let mut weights = place.rows.of(view.to_f32()?, k);
-                if let Some(scale) = self.extra_scale(&place.stem)? {
+            GgufTensor::Dense(view) => match self.extra_scale(&place.stem)? {
+                None => Ok(Floats::read(name, &view, &place.rows, k, &self.packing)?.into()),
+                Some(scale) => {
+                    let mut weights = place.rows.of(view.to_f32()?, k);
                     weights.iter_mut().for_each(|w| *w *= scale);
+                    Ok(Linear::Dense(DenseMatrix::new(self.packing.checked(name, weights, k)?, m, k)))
                 }
-                Ok(Linear::Dense(DenseMatrix::new(self.packing.checked(name, weights, k)?, m, k)))
-            }
+            },
             GgufTensor::Blocks(matrix) => self.blocks(name, &place, matrix),
             GgufTensor::I2s(matrix) => {
                 let packed = |source: PackedError| ModelError::Packed { layer: name.to_owned(), source };
@@ -210,17 +211,10 @@ impl Source for GgufSource<'_> {
         let block = |source| ModelError::Block { layer: "token_embd".into(), source };
         let tied = self.config.tie_word_embeddings;
         match self.matrix("token_embd", shape)? {
-            GgufTensor::Dense(view) => match half(&view).filter(|_| !tied) {
-                Some(block_type) => {
-                    let rows = BlockMatrix::try_new(block_type, shape.0, shape.1, view.bytes());
-                    let rows = rows.and_then(|rows| self.packing.checked_rows(rows)).map_err(block)?;
-                    Ok((Embedding::Blocks(rows.into()), None))
-                }
-                None => {
-                    let values = self.packing.checked("token_embd", view.to_f32()?, shape.1)?;
-                    Ok((dense_table(values, shape), None))
-                }
-            },
+            GgufTensor::Dense(view) => {
+                let rows = Rows::all(shape.0);
+                Ok((Floats::read("token_embd", &view, &rows, shape.1, &self.packing)?.into(), None))
+            }
             GgufTensor::Blocks(matrix) => {
                 // The rows stay as they are; the output layer is packed beside them where its blocks have a kernel.
                 let packed = tied && matrix.block_type().is_uniform() && !self.packing.dequantize;
@@ -239,13 +233,5 @@ impl Source for GgufSource<'_> {
                 Ok((dense_table(matrix.dequantize(), shape), None))
             }
         }
-    }
-}
-
-fn half(view: &TensorView<'_>) -> Option<BlockType> {
-    match view.dtype() {
-        DType::F16 => Some(BlockType::F16),
-        DType::BF16 => Some(BlockType::BF16),
-        _ => None,
     }
 }

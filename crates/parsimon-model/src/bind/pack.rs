@@ -2,7 +2,7 @@
 
 use parsimon_core::quant::packed::i2s::I2sBlock;
 use parsimon_core::quant::{BlockError, BlockMatrix, GroupQuantized};
-use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix, PackError};
+use parsimon_lut::{Backend, DenseMatrix, HalfMatrix, LowBitMatrix, PackError};
 
 use super::LoadOptions;
 use crate::linear::{BitNetMatrix, uniform_scale};
@@ -29,6 +29,19 @@ impl Packing {
             Some(at) => Err(ModelError::NonFinite { layer: name.to_owned(), row: at / k, col: at % k }),
             None => Ok(weights),
         }
+    }
+
+    /// As [`checked`](Self::checked), for 16-bit weights.
+    pub(super) fn checked_half(&self, name: &str, matrix: &HalfMatrix) -> Result<(), ModelError> {
+        let (m, k) = matrix.shape();
+        let mut weights = vec![0.0; k];
+        for row in (0..m).filter(|_| self.check_finite) {
+            matrix.row_into(row, &mut weights);
+            if let Some(col) = weights.iter().position(|w| !w.is_finite()) {
+                return Err(ModelError::NonFinite { layer: name.to_owned(), row, col });
+            }
+        }
+        Ok(())
     }
 
     /// Rows that are kept as they are, once they are finite where that is asked for.

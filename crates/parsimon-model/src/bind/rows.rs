@@ -32,6 +32,11 @@ impl Rows {
         Rows { total, chosen: Some((0..total).map(stored).collect()) }
     }
 
+    /// Rows of the layer.
+    pub(super) fn len(&self) -> usize {
+        self.chosen.as_ref().map_or(self.total, Vec::len)
+    }
+
     /// The rows of `row_len` elements each.
     pub(super) fn of<T: Copy>(&self, values: Vec<T>, row_len: usize) -> Vec<T> {
         match &self.chosen {
