@@ -20,7 +20,9 @@
 //! - [`Sampler`] and [`generate`]: one sequence; [`SamplingOptions`] has the filters and their order.
 //! - [`perplexity`]: negative log-likelihood over consecutive windows.
 //! - [`quantize_folder`]: a float checkpoint to a GPTQ one, by rounding to nearest.
-//! - `Tokenizer` (feature `tokenizer`): `tokenizer.json`.
+//! - `Tokenizer` (feature `tokenizer`): `tokenizer.json`; [`TextStream`] turns its tokens into text as they come.
+//! - `ChatTemplate` (feature `chat`): messages to a prompt, by the template of the model folder.
+//! - [`JsonPrefix`]: whether bytes begin a JSON value; [`JsonConstraint`] keeps generation within one.
 //!
 //! # When to use it
 //!
@@ -78,11 +80,14 @@
 mod batch;
 mod bind;
 mod block;
+#[cfg(feature = "chat")]
+mod chat;
 mod config;
 mod embedding;
 mod engine;
 mod error;
 mod generate;
+mod json;
 mod linear;
 mod model;
 mod pack_cache;
@@ -90,10 +95,13 @@ mod perplexity;
 mod quantize;
 mod rope;
 mod sample;
+mod text;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
 
 pub use bind::LoadOptions;
+#[cfg(feature = "chat")]
+pub use chat::{ChatError, ChatMessage, ChatTemplate, RenderOptions};
 pub use config::{
     Activation, Architecture, BitNetConfig, BlockTraits, ConfigError, ModelConfig, Quantization, RopeScaling,
     SIGMA_TINY,
@@ -104,6 +112,7 @@ pub use engine::{
 };
 pub use error::ModelError;
 pub use generate::{GenerateOptions, generate};
+pub use json::{JsonConstraint, JsonPrefix, JsonVocabulary};
 pub use linear::{Activations, BitNetMatrix, Linear};
 pub use model::{KvState, Model};
 pub use pack_cache::{PackCache, PackCacheReport};
@@ -112,5 +121,6 @@ pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
 pub use quantize::{LayerReport, QuantizeOptions, QuantizeReport, quantize_folder};
 pub use rope::{RopeFrequencies, RopePhase};
 pub use sample::{Sampler, SamplerError, SamplingOptions};
+pub use text::{TextStream, TokenBytes};
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{Tokenizer, TokenizerError};

@@ -8,6 +8,15 @@ use parsimon_core::Diagnose;
 use parsimon_core::io::gguf::{Gguf, OpenOptions};
 use serde_json::Value;
 
+use crate::TokenBytes;
+
+mod spelling;
+
+use spelling::Spelling;
+
+/// The most tokens of a vocabulary, as in `config.json`.
+const TOKENS_MAX: u32 = 1 << 24;
+
 /// Text to token ids and back.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
@@ -100,7 +109,41 @@ impl Tokenizer {
         self.inner.decode(ids, skip_special).map_err(|e| self.error("decode", e.as_ref()))
     }
 
+    /// The bytes of every token, for [`crate::TextStream`] and for constraints on what is generated.
+    ///
+    /// Byte-level vocabularies write bytes as characters, others a space as `▁` and single bytes as `<0x41>`; a vocabulary of another kind
+    /// gives what [`Tokenizer::decode`] makes of the token alone. Special tokens have no bytes.
+    pub fn token_bytes(&self) -> TokenBytes {
+        let added = self.inner.get_added_tokens_decoder();
+        let spelling = Spelling::of(&self.inner);
+        let last = self.inner.get_vocab(true).into_values().max();
+        TokenBytes::new((0..last.map_or(0, |last| last.saturating_add(1).min(TOKENS_MAX))).map(
+            |id| match added.get(&id) {
+                Some(token) if token.special => Vec::new(),
+                Some(token) => token.content.clone().into_bytes(),
+                None => match (self.inner.id_to_token(id), &spelling) {
+                    (None, _) => Vec::new(),
+                    (Some(_), Spelling::Other) => self.decode(&[id], true).unwrap_or_default().into_bytes(),
+                    (Some(token), spelling) => spelling.bytes(&token),
+                },
+            },
+        ))
+    }
+
+    /// The id of a token written out, special ones included.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// A token as the vocabulary spells it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     fn error(&self, action: &'static str, e: &dyn std::error::Error) -> TokenizerError {
         TokenizerError { file: self.path.clone(), action, reason: e.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests;
