@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod chat;
 mod curate;
 mod eval;
 mod generate;
@@ -8,6 +9,7 @@ mod isa;
 mod model;
 mod quantize;
 mod report;
+mod serve;
 mod train;
 mod warc;
 
@@ -22,6 +24,8 @@ pub(crate) enum Command {
     Train(train::Train),
     Quantize(quantize::Quantize),
     Generate(generate::Generate),
+    Chat(chat::Chat),
+    Serve(serve::Serve),
     Eval(eval::Eval),
     Inspect(inspect::Inspect),
     Isa(isa::Isa),
@@ -36,6 +40,8 @@ impl Command {
             Command::Train(args) => args.run(cx),
             Command::Quantize(args) => args.run(cx),
             Command::Generate(args) => args.run(cx),
+            Command::Chat(args) => args.run(cx),
+            Command::Serve(args) => args.run(cx),
             Command::Eval(args) => args.run(cx),
             Command::Inspect(args) => args.run(cx),
             Command::Isa(args) => args.run(cx),

@@ -67,6 +67,7 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
         parsimon::tensor::quant::gptq::GptqError,
         parsimon::attn::AttnError,
         parsimon::lut::PackError,
+        parsimon::model::ChatError,
         parsimon::model::ConfigError,
         parsimon::model::ModelError,
         parsimon::model::SamplerError,

@@ -9,6 +9,7 @@ mod context;
 mod failure;
 mod progress;
 mod report;
+mod serve;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,13 @@
 //! The model that a command runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
-use parsimon::model::{LoadOptions, Model, ModelError, Tokenizer, TokenizerError};
+use clap::{Args, ValueEnum};
+use parsimon::model::{ChatTemplate, KvDtype, LoadOptions, Model, ModelError, Tokenizer, TokenizerError};
+use parsimon::tensor::io::{FormatError, read_json};
+use serde_json::Value;
+
+use crate::serve::Folder;
 
 #[derive(Args)]
 pub(super) struct ModelArgs {
@@ -23,4 +27,50 @@ impl ModelArgs {
     pub(super) fn tokenizer(&self) -> Result<Tokenizer, TokenizerError> {
         Tokenizer::open(&self.folder)
     }
+
+    /// What a conversation needs besides the weights.
+    pub(super) fn chat_folder(&self, name: Option<String>) -> anyhow::Result<Folder> {
+        let tokenizer = self.tokenizer()?;
+        let template = ChatTemplate::open(&self.folder)?;
+        let mut stop_tokens = end_tokens(&self.folder)?;
+        stop_tokens.extend(template.eos_token().and_then(|token| tokenizer.token_id(token)));
+        let folder_name =
+            || self.folder.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.or_else(folder_name).unwrap_or_else(|| "model".to_owned());
+        Ok(Folder { name, tokenizer, template, stop_tokens })
+    }
+}
+
+/// How keys and values are kept, as an argument.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum CacheDtype {
+    F32,
+    F16,
+    Bf16,
+    Int8,
+}
+
+impl From<CacheDtype> for KvDtype {
+    fn from(dtype: CacheDtype) -> KvDtype {
+        match dtype {
+            CacheDtype::F32 => KvDtype::F32,
+            CacheDtype::F16 => KvDtype::F16,
+            CacheDtype::Bf16 => KvDtype::Bf16,
+            CacheDtype::Int8 => KvDtype::Int8,
+        }
+    }
+}
+
+/// `eos_token_id` of `generation_config.json`, where there is one: chat models end their turns with tokens that `config.json` lacks.
+fn end_tokens(folder: &Path) -> Result<Vec<u32>, FormatError> {
+    let file = folder.join("generation_config.json");
+    if !file.exists() {
+        return Ok(Vec::new());
+    }
+    let config: Value = read_json(&file)?;
+    let ids = match &config["eos_token_id"] {
+        Value::Array(ids) => ids.as_slice(),
+        id => std::slice::from_ref(id),
+    };
+    Ok(ids.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect())
 }
