@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
 mod plan;
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
