@@ -8,6 +8,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value, context};
 use parsimon_core::Diagnose;
+use parsimon_core::io::gguf::{Gguf, OpenOptions};
 use parsimon_core::io::{FormatError, read_json};
 use serde::{Deserialize, Serialize};
 
@@ -172,12 +173,15 @@ fn content(token: Option<SpecialToken>) -> String {
 
 impl ChatTemplate {
     /// The template of a model folder: `chat_template.jinja`, or `chat_template` of `tokenizer_config.json` (of several the one named
-    /// `default`), or the plain form where neither is.
+    /// `default`); of a `.gguf` file its `tokenizer.chat_template`; the plain form where there is none.
     ///
     /// # Errors
     ///
     /// [`ChatError`] when a file is there and cannot be read, or the template is not valid.
     pub fn open(folder: &Path) -> Result<Self, ChatError> {
+        if folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            return ChatTemplate::from_gguf(&Gguf::open(folder, &OpenOptions::default())?);
+        }
         let config_file = folder.join("tokenizer_config.json");
         let config: TokenizerConfig =
             if config_file.exists() { read_json(&config_file)? } else { TokenizerConfig::default() };
@@ -189,6 +193,28 @@ impl ChatTemplate {
         };
         match source {
             Some(source) => ChatTemplate::compile(file, source, bos_token, eos_token),
+            None => Ok(ChatTemplate { bos_token, eos_token, ..ChatTemplate::plain() }),
+        }
+    }
+
+    /// The template of a GGUF file.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`] when it is not valid.
+    pub fn from_gguf(file: &Gguf) -> Result<Self, ChatError> {
+        let token = |key: &str| -> Option<String> {
+            let id = usize::try_from(file.get(key)?.as_u64()?).ok()?;
+            let tokens = file.array("tokenizer.ggml.tokens").ok()?;
+            Some(String::from_utf8_lossy(tokens.strings()?.nth(id)?).into_owned())
+        };
+        let bos_token = token("tokenizer.ggml.bos_token_id").unwrap_or_default();
+        let eos_token = token("tokenizer.ggml.eos_token_id").unwrap_or_default();
+        match file.get("tokenizer.chat_template") {
+            Some(_) => {
+                let source = file.str("tokenizer.chat_template")?.to_owned();
+                ChatTemplate::compile(file.path().to_owned(), source, bos_token, eos_token)
+            }
             None => Ok(ChatTemplate { bos_token, eos_token, ..ChatTemplate::plain() }),
         }
     }

@@ -11,7 +11,7 @@ use crate::serve::Folder;
 
 #[derive(Args)]
 pub(super) struct ModelArgs {
-    /// The model folder.
+    /// The model folder, or a GGUF file.
     #[arg(long = "model", value_name = "DIR")]
     folder: PathBuf,
     /// Keep packed low-bit layers in this folder, and map those that are there already; it may serve several models.
@@ -34,8 +34,11 @@ impl ModelArgs {
         let template = ChatTemplate::open(&self.folder)?;
         let mut stop_tokens = end_tokens(&self.folder)?;
         stop_tokens.extend(template.eos_token().and_then(|token| tokenizer.token_id(token)));
-        let folder_name =
-            || self.folder.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
+        let folder_name = || {
+            let path = self.folder.canonicalize().ok()?;
+            let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+            name.map(|name| name.to_string_lossy().into_owned())
+        };
         let name = name.or_else(folder_name).unwrap_or_else(|| "model".to_owned());
         Ok(Folder { name, tokenizer, template, stop_tokens })
     }

@@ -1,9 +1,9 @@
 //! The thread that owns the engine, and the handle by which requests reach it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use parsimon::model::{Engine, Event, FinishReason, ModelError, Request, RequestId, SampledToken, Usage};
@@ -21,6 +21,8 @@ pub(crate) struct EngineHandle {
     permits: Arc<Semaphore>,
     capacity: usize,
     tickets: Arc<AtomicU64>,
+    /// Held by the thread alone.
+    alive: Weak<()>,
 }
 
 enum Command {
@@ -58,16 +60,26 @@ impl EngineHandle {
     /// Starts the thread. At most `capacity` sequences wait and run.
     pub(crate) fn start(engine: Engine, capacity: usize, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let (commands, receiver) = mpsc::channel();
+        let life = Arc::new(());
+        let alive = Arc::downgrade(&life);
         let driver =
             Driver { engine, metrics, sinks: HashMap::new(), requests: HashMap::new(), embeds: VecDeque::new() };
-        std::thread::Builder::new().name("engine".into()).spawn(move || driver.run(&receiver))?;
+        std::thread::Builder::new().name("engine".into()).spawn(move || {
+            driver.run(&receiver);
+            drop(life);
+        })?;
         let tickets = Arc::new(AtomicU64::new(0));
-        Ok(EngineHandle { commands, permits: Arc::new(Semaphore::new(capacity)), capacity, tickets })
+        Ok(EngineHandle { commands, permits: Arc::new(Semaphore::new(capacity)), capacity, tickets, alive })
     }
 
     /// Whether nothing waits or runs.
     pub(crate) fn is_idle(&self) -> bool {
         self.permits.available_permits() == self.capacity
+    }
+
+    /// Whether the thread still runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.strong_count() > 0
     }
 
     fn admit(&self, sequences: usize) -> Result<OwnedSemaphorePermit, ApiError> {

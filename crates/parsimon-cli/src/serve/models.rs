@@ -40,6 +40,9 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Result<Response, ApiE
     if app.is_draining() {
         return Err(ApiError::unavailable("the server is stopping"));
     }
+    if !app.engine.is_alive() {
+        return Err(ApiError::unavailable("the engine has stopped"));
+    }
     Ok(json(&json!({"status": "ok", "model": app.served.name})))
 }
 

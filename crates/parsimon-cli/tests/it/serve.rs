@@ -8,6 +8,7 @@ mod limits;
 mod made;
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,11 +35,14 @@ impl Server {
 
     fn start_with(args: &[&str], env: &[(&str, &str)]) -> Server {
         let model = made::model();
+        let path = model.path().to_owned();
+        Server::start_model(model, &path, args, env)
+    }
+
+    /// Serves the model at `path`, which is in `model`.
+    fn start_model(model: tempfile::TempDir, path: &Path, args: &[&str], env: &[(&str, &str)]) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parsimon"));
-        command
-            .args(["serve", "--port", "0", "--json", "--model-name", "tiny", "--model"])
-            .arg(model.path())
-            .args(args);
+        command.args(["serve", "--port", "0", "--json", "--model-name", "tiny", "--model"]).arg(path).args(args);
         command.env_remove("PARSIMON_API_KEY").envs(env.iter().copied()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

@@ -1,3 +1,4 @@
+use parsimon_core::io::gguf::{Array, GgufWriter, Value as Entry};
 use serde_json::json;
 
 use super::*;
@@ -176,4 +177,33 @@ fn dates_are_those_of_the_calendar() {
     check_date("%F %j", 4_107_542_400, "2100-03-01 060");
     check_date("%F %j", 1_735_603_200, "2024-12-31 366");
     check_date("%F", u64::MAX, "9999-12-31");
+}
+
+#[test]
+fn a_gguf_file_gives_its_template() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("m.gguf");
+    let write = |template: Option<Entry<'static>>| {
+        let mut writer = GgufWriter::new();
+        writer.set("tokenizer.ggml.tokens", &Entry::Array(Array::of_strings(&["a", "<s>", "</s>"]))).unwrap();
+        writer.set("tokenizer.ggml.bos_token_id", &Entry::U32(1)).unwrap();
+        writer.set("tokenizer.ggml.eos_token_id", &Entry::U32(2)).unwrap();
+        if let Some(template) = template {
+            writer.set("tokenizer.chat_template", &template).unwrap();
+        }
+        writer.write(&file).unwrap();
+    };
+    let rendered = || {
+        let template = ChatTemplate::open(&file)?;
+        assert_eq!(template.eos_token(), Some("</s>"));
+        template.render(&[ChatMessage::new("user", "x")], &options(true))
+    };
+    write(None);
+    assert_eq!(rendered().unwrap(), "user: x\nassistant:");
+    write(Some(Entry::String(b"{{ bos_token }}{{ messages[0].content }}{{ eos_token }}")));
+    assert_eq!(rendered().unwrap(), "<s>x</s>");
+    write(Some(Entry::U32(1)));
+    assert!(matches!(rendered(), Err(ChatError::Format(_))));
+    std::fs::write(&file, "GGUF").unwrap();
+    assert!(matches!(rendered(), Err(ChatError::Format(_))));
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::http::events;
-use super::{Server, say};
+use super::{Server, made, say};
 
 const COMPLETIONS: &str = "/v1/completions";
 const CHAT: &str = "/v1/chat/completions";
@@ -192,6 +192,29 @@ fn json_mode_always_parses() {
         }
     }
     assert!(ended >= 80, "{ended} of 96 answers ended");
+}
+
+/// A GGUF file with its vocabulary and its template gives what the folder gives.
+#[test]
+fn a_gguf_file_is_served_alike() {
+    let model = made::model();
+    let file = made::gguf(model.path());
+    let (from_folder, from_file) = (Server::start(&[]), Server::start_model(model, &file, &["--speculative"], &[]));
+    let request = say("Hé", json!({"temperature": 0, "max_tokens": 40, "logprobs": true}));
+    let [a, b] = [&from_folder, &from_file].map(|server| server.ok(CHAT, &request));
+    assert_eq!((&a["choices"][0]["message"], &a["usage"]), (&b["choices"][0]["message"], &b["usage"]));
+    assert!(a["usage"]["completion_tokens"].as_u64().unwrap() > 5, "{a}");
+}
+
+#[test]
+fn prompts_that_begin_alike_share_their_cache() {
+    let server = Server::start(&[]);
+    let ask = |end: &str| server.ok(CHAT, &say(&format!("{}{end}", "long ".repeat(100)), json!({"max_tokens": 2})));
+    let cached = |answer: &Value| answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    assert_eq!(cached(&ask("a")), 0);
+    let second = cached(&ask("b"));
+    assert!(second >= 400, "{second} tokens were cached");
+    server.await_metric("parsimon_cached_prompt_tokens_total", second as f64);
 }
 
 #[test]

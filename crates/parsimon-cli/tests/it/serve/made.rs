@@ -1,16 +1,18 @@
 //! A random Llama model whose tokens are the 256 bytes and a few special ones.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parsimon::tensor::SplitMix64;
-use parsimon::tensor::io::{TensorData, write_safetensors};
+use parsimon::tensor::io::gguf::{Array, GgufWriter, Value as Entry};
+use parsimon::tensor::io::{Checkpoint, TensorData, write_safetensors};
 use serde_json::{Value, json};
 
 const VOCABULARY: usize = 272;
 const HIDDEN: usize = 32;
 const WIDE: usize = 64;
 const LAYERS: usize = 2;
+const HEAD: usize = 16;
 /// The token that ends a text.
 pub(super) const END: u32 = 256;
 /// The tokens that begin and end a message of the template.
@@ -37,15 +39,18 @@ pub(super) fn model() -> tempfile::TempDir {
     dir
 }
 
-fn tokenizer() -> Value {
+/// The characters of the bytes, by byte.
+fn characters() -> Vec<String> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let mut others = 0x100..;
-    let vocabulary: serde_json::Map<String, Value> = (0..=255u8)
-        .map(|byte| {
-            let code = if printable(byte) { u32::from(byte) } else { others.next().unwrap() };
-            (char::from_u32(code).unwrap().to_string(), json!(byte))
-        })
-        .collect();
+    let code = |byte: u8| if printable(byte) { u32::from(byte) } else { others.next().unwrap() };
+    (0..=255u8).map(code).map(|code| char::from_u32(code).unwrap().to_string()).collect()
+}
+
+fn tokenizer() -> Value {
+    let characters = characters().into_iter().enumerate();
+    let vocabulary: serde_json::Map<String, Value> =
+        characters.map(|(byte, character)| (character, json!(byte))).collect();
     let added: Vec<Value> = SPECIAL
         .iter()
         .enumerate()
@@ -89,4 +94,79 @@ fn weights(file: &Path) {
         }
     }
     write_safetensors(file, &tensors, None).unwrap();
+}
+
+/// The model of a folder as a GGUF file beside it.
+pub(super) fn gguf(folder: &Path) -> PathBuf {
+    let mut writer = GgufWriter::new();
+    let mut set = |key: &str, value: Entry<'_>| writer.set(key, &value).unwrap();
+    set("general.architecture", Entry::String(b"llama"));
+    for (key, value) in [
+        ("context_length", 32768),
+        ("embedding_length", HIDDEN as u32),
+        ("block_count", LAYERS as u32),
+        ("feed_forward_length", WIDE as u32),
+        ("attention.head_count", 2),
+        ("attention.head_count_kv", 1),
+        ("rope.dimension_count", HEAD as u32),
+    ] {
+        set(&format!("llama.{key}"), Entry::U32(value));
+    }
+    set("llama.attention.layer_norm_rms_epsilon", Entry::F32(1e-5));
+    set("llama.rope.freq_base", Entry::F32(10000.0));
+    let mut tokens = characters();
+    tokens.extend(SPECIAL.map(str::to_owned));
+    tokens.extend((tokens.len()..VOCABULARY).map(|id| format!("<|unused {id}|>")));
+    // 1 is an ordinary token, 3 a special one.
+    let kinds: Vec<i32> = (0..VOCABULARY).map(|id| if id < 256 { 1 } else { 3 }).collect();
+    set("tokenizer.ggml.model", Entry::String(b"gpt2"));
+    set("tokenizer.ggml.pre", Entry::String(b"llama-bpe"));
+    set("tokenizer.ggml.tokens", Entry::Array(Array::of_strings(&tokens)));
+    set("tokenizer.ggml.token_type", Entry::Array(Array::of_i32s(&kinds)));
+    set("tokenizer.ggml.merges", Entry::Array(Array::of_strings::<&str>(&[])));
+    set("tokenizer.ggml.eos_token_id", Entry::U32(END));
+    set("tokenizer.chat_template", Entry::String(TEMPLATE.as_bytes()));
+
+    let checkpoint = Checkpoint::open(folder).unwrap();
+    let mut tensors = Vec::new();
+    for name in checkpoint.names() {
+        let view = checkpoint.tensor(name).unwrap();
+        let (shape, mut values) = (view.shape().to_vec(), view.to_f32().unwrap());
+        if name.contains("q_proj") || name.contains("k_proj") {
+            values = permuted(&values, shape[1]);
+        }
+        let own = NAMES.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to));
+        tensors.push((own, shape, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()));
+    }
+    for (name, shape, bytes) in &tensors {
+        // 0 is `f32`.
+        writer.tensor_of_id(name, 0, shape, bytes).unwrap();
+    }
+    let path = folder.join("small.gguf");
+    writer.write(&path).unwrap();
+    path
+}
+
+const NAMES: [(&str, &str); 12] = [
+    ("model.layers.", "blk."),
+    ("model.embed_tokens", "token_embd"),
+    ("model.norm", "output_norm"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"),
+    ("mlp.gate_proj", "ffn_gate"),
+    ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"),
+    ("input_layernorm", "attn_norm"),
+    ("post_attention_layernorm", "ffn_norm"),
+];
+
+/// The rows of query and key heads as GGUF files of Llama models have them: the two of a rotated pair side by side.
+fn permuted(values: &[f32], width: usize) -> Vec<f32> {
+    let row = |row: usize| {
+        let (head, at) = (row / HEAD, row % HEAD);
+        &values[(head * HEAD + at % 2 * (HEAD / 2) + at / 2) * width..][..width]
+    };
+    (0..values.len() / width).flat_map(row).copied().collect()
 }
