@@ -4,7 +4,7 @@ mod elements;
 mod pool;
 
 pub use elements::KvDtype;
-pub(crate) use elements::{Block, Element};
+pub(crate) use elements::{Block, Element, TypedRows};
 use pool::PagedRows;
 pub use pool::{KvPool, KvSequence, KvShape, PageId};
 
@@ -71,6 +71,14 @@ impl<'a> KvView<'a> {
     /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// How the numbers are kept.
+    pub fn dtype(&self) -> KvDtype {
+        match self.k {
+            Rows::Plain { .. } => KvDtype::F32,
+            Rows::Paged(rows) => rows.dtype(),
+        }
     }
 
     /// Widths of a key and of a value.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use parsimon_simd::math::lane_sum;
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
@@ -222,7 +223,7 @@ fn dots<const FMA: bool, const R: usize, const T: usize>(a: [&[f32]; R], b: [&[f
                 *total = (p + q) + (r + s);
             }
             let rest: f32 = a[i][done..].iter().zip(&b[j][done..]).map(|(a, b)| a * b).sum();
-            out[i][j] = lanes.iter().sum::<f32>() + rest;
+            out[i][j] = lane_sum(lanes) + rest;
         }
     }
     out

@@ -52,6 +52,20 @@ pub fn gelu_tanh<const FMA: bool>(x: f32) -> f32 {
     x / (1.0 + exp2::<FMA>(FACTOR * (x + 0.044_715 * x * x * x)))
 }
 
+/// The sum of 16 lanes, halves added to halves: four additions deep, where one after the other would be fifteen.
+#[inline(always)]
+pub fn lane_sum(lanes: [f32; 16]) -> f32 {
+    let mut eight = [0.0f32; 8];
+    for (i, sum) in eight.iter_mut().enumerate() {
+        *sum = lanes[i] + lanes[i + 8];
+    }
+    let mut four = [0.0f32; 4];
+    for (i, sum) in four.iter_mut().enumerate() {
+        *sum = eight[i] + eight[i + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +123,14 @@ mod tests {
             assert!(error <= 2e-5 * exact.abs() + 1e-9, "gelu({x}): {error}");
         }
         assert_eq!((gelu_tanh::<true>(-1e5), gelu_tanh::<false>(1e5)), (0.0, 1e5));
+    }
+
+    #[test]
+    fn every_lane_is_in_the_sum_once() {
+        for lane in 0..16 {
+            let mut lanes = [1.0; 16];
+            lanes[lane] = 100.0;
+            assert_eq!(lane_sum(lanes), 115.0);
+        }
     }
 }

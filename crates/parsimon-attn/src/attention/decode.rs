@@ -2,15 +2,17 @@
 //!
 //! What a row gives does not depend on the rows beside it.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
+use half::{bf16, f16};
 use parsimon_simd::math::exp2;
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
-use crate::kv::{Block, Element};
+use crate::kv::{Element, TypedRows};
 use crate::softmax::{exponentiate, max, soft_cap};
-use crate::{AttnConfig, KvPool, KvView};
+use crate::{AttnConfig, KvDtype, KvPool, KvView};
 
 /// Below this many multiply-adds a call stays on the calling thread.
 const PARALLEL_MIN: usize = 1 << 19;
@@ -18,6 +20,15 @@ const PARALLEL_MIN: usize = 1 << 19;
 const LANES: usize = 16;
 
 pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: &mut [f32]) {
+    match kv.dtype() {
+        KvDtype::F32 => forward_of::<f32>(config, q, kv, out, lse),
+        KvDtype::F16 => forward_of::<f16>(config, q, kv, out, lse),
+        KvDtype::Bf16 => forward_of::<bf16>(config, q, kv, out, lse),
+        KvDtype::Int8 => forward_of::<i8>(config, q, kv, out, lse),
+    }
+}
+
+fn forward_of<E: Element>(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: &mut [f32]) {
     let AttnConfig { heads, d_qk, d_v, mask, soft_cap, .. } = *config;
     let n_q = heads.n_q();
     let t_q = q.len() / (n_q * d_qk);
@@ -27,7 +38,8 @@ pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut 
         let keys = mask.visible(i, t_q, kv.len());
         let q = &q[at * d_qk..][..d_qk];
         let (k_head, v_head) = (heads.k_of(h), heads.v_of(h));
-        *lse = vectorize(Level::best(), Row { q, kv, k_head, v_head, keys, scale, cap: soft_cap, out });
+        let row = Row { q, kv, k_head, v_head, keys, scale, cap: soft_cap, out, element: PhantomData::<E> };
+        *lse = vectorize(Level::best(), row);
     };
     let work = t_q * n_q * kv.len() * (d_qk + d_v);
     if work >= PARALLEL_MIN && rayon::current_num_threads() > 1 {
@@ -37,8 +49,8 @@ pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut 
     }
 }
 
-/// One query head of one query; returns its log-sum-exp.
-struct Row<'a> {
+/// One query head of one query over numbers that are kept as `E`; returns its log-sum-exp.
+struct Row<'a, E> {
     q: &'a [f32],
     kv: KvView<'a>,
     k_head: usize,
@@ -48,29 +60,24 @@ struct Row<'a> {
     scale: f32,
     cap: Option<f32>,
     out: &'a mut [f32],
+    element: PhantomData<E>,
 }
 
-impl Vectorize for Row<'_> {
+impl<E: Element> Vectorize for Row<'_, E> {
     type Output = f32;
 
     #[inline(always)]
     fn run<const FMA: bool>(self) -> f32 {
-        let Row { q, kv, k_head, v_head, keys, scale, cap, out } = self;
+        let Row { q, kv, k_head, v_head, keys, scale, cap, out, .. } = self;
         out.fill(0.0);
         let mut scores = [0.0f32; KvPool::PAGE];
         let (mut row_max, mut row_sum) = (f32::NEG_INFINITY, 0.0f32);
         let mut j0 = keys.start;
         while j0 < keys.end {
             let p = &mut scores[..keys.end.min((j0 / KvPool::PAGE + 1) * KvPool::PAGE) - j0];
-            match kv.k_block(k_head, j0) {
-                Block::F32 { rows, stride } => dots::<FMA, _>(q, rows, stride, p),
-                Block::F16(rows) => dots::<FMA, _>(q, rows, q.len(), p),
-                Block::Bf16(rows) => dots::<FMA, _>(q, rows, q.len(), p),
-                Block::Int8 { codes, scales } => {
-                    dots::<FMA, _>(q, codes, q.len(), p);
-                    p.iter_mut().zip(scales).for_each(|(p, scale)| *p *= scale);
-                }
-            }
+            let keys = E::rows(kv.k_block(k_head, j0));
+            dots::<FMA, E>(q, keys, p);
+            rescale(p, keys.scales);
             p.iter_mut().for_each(|p| *p *= scale);
             if let Some(cap) = cap {
                 soft_cap::<FMA>(p, cap);
@@ -86,15 +93,9 @@ impl Vectorize for Row<'_> {
                 row_max = new;
             }
             row_sum += sum;
-            match kv.v_block(v_head, j0) {
-                Block::F32 { rows, stride } => add_rows::<FMA, _>(p, rows, stride, out),
-                Block::F16(rows) => add_rows::<FMA, _>(p, rows, out.len(), out),
-                Block::Bf16(rows) => add_rows::<FMA, _>(p, rows, out.len(), out),
-                Block::Int8 { codes, scales } => {
-                    p.iter_mut().zip(scales).for_each(|(p, scale)| *p *= scale);
-                    add_rows::<FMA, _>(p, codes, out.len(), out);
-                }
-            }
+            let values = E::rows(kv.v_block(v_head, j0));
+            rescale(p, values.scales);
+            add_rows::<FMA, E>(p, values, out);
             j0 += p.len();
         }
         // No visible key: the sum is 0, the output stays exactly 0, and the logarithm gives -inf.
@@ -105,21 +106,19 @@ impl Vectorize for Row<'_> {
     }
 }
 
-/// `out[j] = <q, row j>`.
+/// `p[j] *= scales[j]` where there are scales.
 #[inline(always)]
-fn dots<const FMA: bool, E: Element>(q: &[f32], rows: &[E], stride: usize, out: &mut [f32]) {
-    for (out, row) in out.iter_mut().zip(rows.chunks(stride)) {
-        *out = dot::<FMA, E>(q, &row[..q.len()]);
+fn rescale(p: &mut [f32], scales: &[f32]) {
+    for (p, scale) in p.iter_mut().zip(scales) {
+        *p *= scale;
     }
 }
 
-/// `out += sum_j p[j] row j`, in the order of the rows.
+/// `out[j] = <q, row j>`.
 #[inline(always)]
-fn add_rows<const FMA: bool, E: Element>(p: &[f32], rows: &[E], stride: usize, out: &mut [f32]) {
-    for (&p, row) in p.iter().zip(rows.chunks(stride)) {
-        for (out, &x) in out.iter_mut().zip(row) {
-            *out = mul_add::<FMA>(p, x.to_f32(), *out);
-        }
+fn dots<const FMA: bool, E: Element>(q: &[f32], rows: TypedRows<'_, E>, out: &mut [f32]) {
+    for (out, row) in out.iter_mut().zip(rows.rows.chunks(rows.stride)) {
+        *out = dot::<FMA, E>(q, &row[..q.len()]);
     }
 }
 
@@ -134,6 +133,28 @@ fn dot<const FMA: bool, E: Element>(a: &[f32], b: &[E]) -> f32 {
         }
     }
     lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b.to_f32()).sum::<f32>()
+}
+
+/// `out += sum_j p[j] row j`, in the order of the rows: four of them while a piece of `out` is at hand.
+#[inline(always)]
+fn add_rows<const FMA: bool, E: Element>(p: &[f32], rows: TypedRows<'_, E>, out: &mut [f32]) {
+    let (d, mut rows) = (out.len(), rows.rows.chunks(rows.stride));
+    let (fours, rest) = p.as_chunks::<4>();
+    for p in fours {
+        let (Some(a), Some(b), Some(c), Some(e)) = (rows.next(), rows.next(), rows.next(), rows.next()) else { return };
+        let (a, b, c, e) = (&a[..d], &b[..d], &c[..d], &e[..d]);
+        for i in 0..d {
+            let mut sum = mul_add::<FMA>(p[0], a[i].to_f32(), out[i]);
+            sum = mul_add::<FMA>(p[1], b[i].to_f32(), sum);
+            sum = mul_add::<FMA>(p[2], c[i].to_f32(), sum);
+            out[i] = mul_add::<FMA>(p[3], e[i].to_f32(), sum);
+        }
+    }
+    for (&p, row) in rest.iter().zip(rows) {
+        for (out, &x) in out.iter_mut().zip(row) {
+            *out = mul_add::<FMA>(p, x.to_f32(), *out);
+        }
+    }
 }
 
 #[inline(always)]

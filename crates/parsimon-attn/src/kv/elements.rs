@@ -42,14 +42,36 @@ impl KvDtype {
 }
 
 /// A stored number.
-pub(crate) trait Element: Copy {
+pub(crate) trait Element: Copy + Sync {
     fn to_f32(self) -> f32;
+
+    /// The rows of a block whose numbers are of this type; of another type none.
+    fn rows(block: Block<'_>) -> TypedRows<'_, Self>;
+}
+
+/// Rows of one type, `stride` numbers apart, with a scale each or none at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TypedRows<'a, E> {
+    pub(crate) rows: &'a [E],
+    pub(crate) stride: usize,
+    pub(crate) scales: &'a [f32],
+}
+
+impl<E> TypedRows<'_, E> {
+    const NONE: Self = TypedRows { rows: &[], stride: 1, scales: &[] };
 }
 
 impl Element for f32 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self
+    }
+
+    fn rows(block: Block<'_>) -> TypedRows<'_, Self> {
+        match block {
+            Block::F32 { rows, stride } => TypedRows { rows, stride, scales: &[] },
+            _ => TypedRows::NONE,
+        }
     }
 }
 
@@ -65,6 +87,13 @@ impl Element for f16 {
         let not_finite = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
         f32::from_bits(sign | finite | not_finite)
     }
+
+    fn rows(block: Block<'_>) -> TypedRows<'_, Self> {
+        match block {
+            Block::F16 { rows, stride } => TypedRows { rows, stride, scales: &[] },
+            _ => TypedRows::NONE,
+        }
+    }
 }
 
 impl Element for bf16 {
@@ -72,12 +101,26 @@ impl Element for bf16 {
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
+
+    fn rows(block: Block<'_>) -> TypedRows<'_, Self> {
+        match block {
+            Block::Bf16 { rows, stride } => TypedRows { rows, stride, scales: &[] },
+            _ => TypedRows::NONE,
+        }
+    }
 }
 
 impl Element for i8 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         f32::from(self)
+    }
+
+    fn rows(block: Block<'_>) -> TypedRows<'_, Self> {
+        match block {
+            Block::Int8 { rows, stride, scales } => TypedRows { rows, stride, scales },
+            _ => TypedRows::NONE,
+        }
     }
 }
 
@@ -90,13 +133,13 @@ pub(super) enum Elements {
     Int8 { codes: Box<[i8]>, scales: Box<[f32]> },
 }
 
-/// Borrowed rows of `d` numbers; `f32` rows may stand further apart.
+/// Borrowed rows, `stride` numbers apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Block<'a> {
     F32 { rows: &'a [f32], stride: usize },
-    F16(&'a [f16]),
-    Bf16(&'a [bf16]),
-    Int8 { codes: &'a [i8], scales: &'a [f32] },
+    F16 { rows: &'a [f16], stride: usize },
+    Bf16 { rows: &'a [bf16], stride: usize },
+    Int8 { rows: &'a [i8], stride: usize, scales: &'a [f32] },
 }
 
 impl Elements {
@@ -126,10 +169,10 @@ impl Elements {
         let (start, len) = (at * d, n * d);
         match self {
             Elements::F32(rows) => Block::F32 { rows: &rows[start..][..len], stride: d },
-            Elements::F16(rows) => Block::F16(&rows[start..][..len]),
-            Elements::Bf16(rows) => Block::Bf16(&rows[start..][..len]),
+            Elements::F16(rows) => Block::F16 { rows: &rows[start..][..len], stride: d },
+            Elements::Bf16(rows) => Block::Bf16 { rows: &rows[start..][..len], stride: d },
             Elements::Int8 { codes, scales } => {
-                Block::Int8 { codes: &codes[start..][..len], scales: &scales[at..][..n] }
+                Block::Int8 { rows: &codes[start..][..len], stride: d, scales: &scales[at..][..n] }
             }
         }
     }
@@ -155,9 +198,11 @@ impl Block<'_> {
         let d = out.len();
         match self {
             Block::F32 { rows, stride } => out.copy_from_slice(&rows[i * stride..][..d]),
-            Block::F16(rows) => convert(out, &rows[i * d..][..d], Element::to_f32),
-            Block::Bf16(rows) => convert(out, &rows[i * d..][..d], Element::to_f32),
-            Block::Int8 { codes, scales } => convert(out, &codes[i * d..][..d], |code| scales[i] * code.to_f32()),
+            Block::F16 { rows, stride } => convert(out, &rows[i * stride..][..d], Element::to_f32),
+            Block::Bf16 { rows, stride } => convert(out, &rows[i * stride..][..d], Element::to_f32),
+            Block::Int8 { rows, stride, scales } => {
+                convert(out, &rows[i * stride..][..d], |code| scales[i] * code.to_f32());
+            }
         }
     }
 }

@@ -307,6 +307,10 @@ pub(super) struct PagedRows<'a> {
 }
 
 impl<'a> PagedRows<'a> {
+    pub(super) fn dtype(&self) -> KvDtype {
+        self.pool.shape.dtype
+    }
+
     /// The rows of a head from position `t` to the end of its page.
     pub(super) fn block(&self, head: usize, t: usize) -> Block<'a> {
         let (place, slot) = (t / KvPool::PAGE, t % KvPool::PAGE);

@@ -43,10 +43,13 @@ impl Engine {
             sequence.kv = self.pool.share(&known);
             // At least one token must run to give logits.
             self.pool.truncate(&mut sequence.kv, sequence.tokens.len() - 1);
-            let rest = sequence.tokens.len() - sequence.kv.len();
-            let needed = self.pool.pages_needed(&sequence.kv, rest);
-            self.prefix.evict(needed, &mut self.pool);
-            if self.pool.free_pages() < needed {
+            let mut has_room = self.has_room(&sequence);
+            if !has_room && self.running.is_empty() {
+                // The copy of a shared page may be the one page too many.
+                self.pool.truncate(&mut sequence.kv, 0);
+                has_room = self.has_room(&sequence);
+            }
+            if !has_room {
                 self.pool.truncate(&mut sequence.kv, 0);
                 self.waiting.push_front(sequence);
                 return;
@@ -57,6 +60,17 @@ impl Engine {
             }
             self.running.push(sequence);
         }
+    }
+
+    /// Whether there are pages for all tokens that are known, once pages that only the prefix cache holds are given up.
+    fn has_room(&mut self, sequence: &Sequence) -> bool {
+        let needed = self.pool.pages_needed(&sequence.kv, sequence.tokens.len() - sequence.kv.len());
+        let free = self.pool.free_pages();
+        if free < needed && free + self.prefix.evictable(&self.pool) < needed {
+            return false;
+        }
+        self.prefix.evict(needed, &mut self.pool);
+        true
     }
 
     /// One token or several of every sequence that has its prompt behind it; returns how many tokens ran.

@@ -346,6 +346,51 @@ fn rounded_caches_change_probabilities_by_rounding() {
     }
 }
 
+/// Requests that come and go at random, in caches of a few pages: the engine always comes to an end, all pages come back, and what is not
+/// cancelled is what it is alone.
+#[test]
+fn random_company_in_tight_caches_ends_as_alone() {
+    let model = model(None);
+    let mut rng = SplitMix64::new(2024);
+    let mut below = |n: usize| (rng.next_u64() % n as u64) as usize;
+    for round in 0..25 {
+        let cache_positions = 64 * (1 + below(4));
+        let speculative =
+            (below(2) == 0).then(|| NGramOptions { max_draft: 1 + below(15), min_match: 1, max_match: 3 });
+        let options = EngineOptions {
+            max_sequences: 1 + below(5),
+            step_tokens: 5 + below(90),
+            cache_positions,
+            prefix_cache: below(2) == 0,
+            speculative,
+            ..options()
+        };
+        let mut engine = Engine::try_new(model.clone(), options.clone()).unwrap();
+        let (mut events, mut outcomes, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..12 {
+            let lengths = [1, 2, 63, 64, 65, 100, 128, 190, 192, 256];
+            let len = lengths[below(lengths.len())].min(cache_positions);
+            let (seed, max_tokens) = (below(2) as u32, 1 + below(60));
+            asked.push((engine.submit(request(prompt(len, seed), max_tokens)).unwrap(), len, seed, max_tokens));
+            (0..below(12)).for_each(|_| engine.step(&mut events).unwrap());
+            if below(5) == 0 {
+                engine.cancel(asked[below(asked.len())].0);
+            }
+        }
+        collect(&mut outcomes, &mut events);
+        drain(&mut engine, &mut outcomes);
+        for (id, len, seed, max_tokens) in asked {
+            let outcome = &outcomes[id.get() as usize];
+            let (reason, usage) = outcome.end.unwrap();
+            if reason != FinishReason::Cancelled && !options.prefix_cache {
+                let (alone, _) = run(&model, &options, vec![request(prompt(len, seed), max_tokens)]);
+                assert_eq!(outcome, &alone[0], "round {round}: {options:?}");
+            }
+            assert_eq!(usage.completion_tokens, outcome.tokens.len());
+        }
+    }
+}
+
 #[test]
 fn requests_and_options_that_cannot_be_are_refused() {
     let model = model(None);
