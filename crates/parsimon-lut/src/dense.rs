@@ -12,13 +12,13 @@ use rayon::prelude::*;
 use crate::kernel;
 
 /// Up to so many tokens the weights are read by row dot products.
-const SKINNY_MAX: usize = 16;
+pub(crate) const SKINNY_MAX: usize = 16;
 
 /// Below this many multiply-adds a product runs on the calling thread.
-const PARALLEL_MIN: usize = 1 << 18;
+pub(crate) const PARALLEL_MIN: usize = 1 << 18;
 
 /// Rows of a task.
-const TASK_ROWS: usize = 64;
+pub(crate) const TASK_ROWS: usize = 64;
 
 /// Floats of a register of the widest level.
 const LANES: usize = 16;
@@ -97,7 +97,7 @@ impl DenseMatrix {
     fn rows_into(&self, x: &[f32], out: &mut [f32]) {
         let run = |(task, out): (usize, &mut [f32])| {
             let weights = &self.weights[task * TASK_ROWS * self.k..][..out.len() * self.k];
-            vectorize(Level::best(), Rows { weights, x, k: self.k, rows: out.len(), out });
+            multiply_rows(weights, x, (out.len(), self.k), out);
         };
         if self.is_parallel(1) {
             out.par_chunks_mut(TASK_ROWS).enumerate().for_each(run);
@@ -113,12 +113,7 @@ impl DenseMatrix {
         let run = |(task, block): (usize, &mut [f32])| {
             let rows = TASK_ROWS.min(self.m - task * TASK_ROWS);
             let weights = &self.weights[task * TASK_ROWS * self.k..][..rows * self.k];
-            let rows = Rows { weights, x, k: self.k, out: block, rows };
-            if Level::best().includes(Level::Avx512) {
-                vectorize(Level::best(), Wide(rows));
-            } else {
-                vectorize(Level::best(), rows);
-            }
+            multiply_rows(weights, x, (rows, self.k), block);
         };
         if self.is_parallel(n) {
             blocks.par_chunks_exact_mut(block_len).enumerate().for_each(run);
@@ -135,6 +130,17 @@ impl DenseMatrix {
 
     fn is_parallel(&self, n: usize) -> bool {
         n * self.m * self.k >= PARALLEL_MIN && rayon::current_num_threads() > 1
+    }
+}
+
+/// `out[t, r] = <weights[r], x[t]>` for weights `[rows, k]`, a few tokens, and `out [n][TASK_ROWS]`, or for one token `out [rows]`.
+pub(crate) fn multiply_rows(weights: &[f32], x: &[f32], (rows, k): (usize, usize), out: &mut [f32]) {
+    let wide = x.len() > k && Level::best().includes(Level::Avx512);
+    let rows = Rows { weights, x, k, out, rows };
+    if wide {
+        vectorize(Level::best(), Wide(rows));
+    } else {
+        vectorize(Level::best(), rows);
     }
 }
 

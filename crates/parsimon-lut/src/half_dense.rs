@@ -1,28 +1,19 @@
 //! 16-bit float weights: half the bytes of `f32`, the same products.
 //!
-//! A row is widened to `f32`, exactly, and multiplied with every token while it is in the nearest cache; many tokens go through the gemm crate,
-//! a panel of rows at a time.
+//! A few rows at a time are widened to `f32`, exactly, and multiplied with every token while they are cached, by the body of
+//! [`DenseMatrix`](crate::DenseMatrix); many tokens go through the gemm crate, a panel of rows at a time.
 
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
+use crate::dense::{PARALLEL_MIN, SKINNY_MAX, TASK_ROWS, multiply_rows};
 use crate::kernel;
 
-/// Up to so many tokens a row at a time.
-const SKINNY_MAX: usize = 16;
-
-/// Below this many multiply-adds a product runs on the calling thread.
-const PARALLEL_MIN: usize = 1 << 18;
-
-/// Rows of a task.
-const TASK_ROWS: usize = 32;
+/// Rows that are widened together: 128 KiB at 4096 inputs.
+const GROUP_ROWS: usize = 8;
 
 /// Rows of a panel for many tokens.
 const PANEL_ROWS: usize = 256;
-
-/// Floats of a register of the widest level, and vectors of partial sums.
-const LANES: usize = 16;
-const UNROLL: usize = 4;
 
 /// Which 16 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,32 +105,53 @@ impl HalfMatrix {
         } else if n > SKINNY_MAX {
             self.panels(x, n, out);
         } else if n == 1 {
-            self.tasks(x, 1, out);
-        } else {
-            // Tasks own rows of the transpose.
-            let mut transposed = vec![0.0; n * self.m];
-            self.tasks(x, n, &mut transposed);
-            for (r, tokens) in transposed.chunks_exact(n).enumerate() {
-                tokens.iter().enumerate().for_each(|(t, &y)| out[t * self.m + r] = y);
+            let run = |scratch: &mut Vec<f32>, (task, out): (usize, &mut [f32])| {
+                self.task(task, out.len(), x, out, scratch);
+            };
+            if self.is_parallel(1) {
+                out.par_chunks_mut(TASK_ROWS).enumerate().for_each_init(Vec::new, run);
+            } else {
+                let mut scratch = Vec::new();
+                out.chunks_mut(TASK_ROWS).enumerate().for_each(|task| run(&mut scratch, task));
             }
+        } else {
+            self.skinny(x, n, out);
         }
     }
 
-    /// `out [m, n]`.
-    fn tasks(&self, x: &[f32], n: usize, out: &mut [f32]) {
-        let run = |row: &mut Vec<f32>, (task, out): (usize, &mut [f32])| {
-            row.resize(self.k, 0.0);
-            let bits = &self.bits[task * TASK_ROWS * self.k..][..out.len() / n * self.k];
-            match self.format {
-                HalfFormat::F16 => vectorize(Level::best(), Rows::<true> { bits, x, row, out }),
-                HalfFormat::Bf16 => vectorize(Level::best(), Rows::<false> { bits, x, row, out }),
-            }
+    fn is_parallel(&self, n: usize) -> bool {
+        n * self.m * self.k >= PARALLEL_MIN && rayon::current_num_threads() > 1
+    }
+
+    /// `rows` of the task for all tokens of `x`: `out [n][TASK_ROWS]`, or for one token `[rows]`.
+    fn task(&self, task: usize, rows: usize, x: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
+        scratch.resize(GROUP_ROWS * self.k, 0.0);
+        for first in (0..rows).step_by(GROUP_ROWS) {
+            let group = GROUP_ROWS.min(rows - first);
+            let weights = &mut scratch[..group * self.k];
+            self.widen((task * TASK_ROWS + first) * self.k, weights);
+            multiply_rows(weights, x, (group, self.k), &mut out[first..]);
+        }
+    }
+
+    /// A few tokens, as [`DenseMatrix`](crate::DenseMatrix) multiplies them.
+    fn skinny(&self, x: &[f32], n: usize, out: &mut [f32]) {
+        let block_len = TASK_ROWS * n;
+        let mut blocks = vec![0.0; self.m.div_ceil(TASK_ROWS) * block_len];
+        let run = |scratch: &mut Vec<f32>, (task, block): (usize, &mut [f32])| {
+            self.task(task, TASK_ROWS.min(self.m - task * TASK_ROWS), x, block, scratch);
         };
-        if n * self.m * self.k >= PARALLEL_MIN && rayon::current_num_threads() > 1 {
-            out.par_chunks_mut(TASK_ROWS * n).enumerate().for_each_init(Vec::new, run);
+        if self.is_parallel(n) {
+            blocks.par_chunks_exact_mut(block_len).enumerate().for_each_init(Vec::new, run);
         } else {
-            let mut row = Vec::new();
-            out.chunks_mut(TASK_ROWS * n).enumerate().for_each(|task| run(&mut row, task));
+            let mut scratch = Vec::new();
+            blocks.chunks_exact_mut(block_len).enumerate().for_each(|task| run(&mut scratch, task));
+        }
+        for (task, block) in blocks.chunks_exact(block_len).enumerate() {
+            for (token, rows) in block.chunks_exact(TASK_ROWS).enumerate() {
+                let out = &mut out[token * self.m..][task * TASK_ROWS..self.m.min((task + 1) * TASK_ROWS)];
+                out.copy_from_slice(&rows[..out.len()]);
+            }
         }
     }
 
@@ -170,39 +182,9 @@ impl<const F16: bool> Vectorize for Widen<'_, F16> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        widen_into::<F16>(self.bits, self.out);
-    }
-}
-
-/// `out[r, t] = <row r of bits, x[t]>`; `row` holds a widened one.
-struct Rows<'a, const F16: bool> {
-    bits: &'a [u16],
-    x: &'a [f32],
-    row: &'a mut [f32],
-    out: &'a mut [f32],
-}
-
-impl<const F16: bool> Vectorize for Rows<'_, F16> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let Rows { bits, x, row, out } = self;
-        let k = row.len();
-        let n = x.len() / k;
-        for (bits, out) in bits.chunks_exact(k).zip(out.chunks_exact_mut(n)) {
-            widen_into::<F16>(bits, row);
-            for (x, out) in x.chunks_exact(k).zip(out) {
-                *out = dot::<FMA>(row, x);
-            }
+        for (out, &bits) in self.out.iter_mut().zip(self.bits) {
+            *out = widen::<F16>(bits);
         }
-    }
-}
-
-#[inline(always)]
-fn widen_into<const F16: bool>(bits: &[u16], out: &mut [f32]) {
-    for (out, &bits) in out.iter_mut().zip(bits) {
-        *out = widen::<F16>(bits);
     }
 }
 
@@ -220,27 +202,6 @@ fn widen<const F16: bool>(bits: u16) -> f32 {
     let special = magnitude | 0x7f80_0000;
     let value = if bits & 0x7c00 == 0x7c00 { special } else { finite };
     f32::from_bits(value | (bits & 0x8000) << 16)
-}
-
-/// A dot product with four vectors of partial sums, added in a fixed order.
-#[inline(always)]
-fn dot<const FMA: bool>(w: &[f32], x: &[f32]) -> f32 {
-    const STEP: usize = LANES * UNROLL;
-    let mut sums = [[0.0f32; LANES]; UNROLL];
-    let (w_steps, w_rest) = w.as_chunks::<STEP>();
-    let (x_steps, x_rest) = x.as_chunks::<STEP>();
-    for (w, x) in w_steps.iter().zip(x_steps) {
-        for (u, sum) in sums.iter_mut().enumerate() {
-            for (lane, sum) in sum.iter_mut().enumerate() {
-                let at = u * LANES + lane;
-                let (w, x) = (w[at], x[at]);
-                *sum = if FMA { w.mul_add(x, *sum) } else { w * x + *sum };
-            }
-        }
-    }
-    let total = |lane: usize| (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]);
-    let total: f32 = (0..LANES).map(total).sum();
-    w_rest.iter().zip(x_rest).fold(total, |total, (&w, x)| total + w * x)
 }
 
 #[cfg(test)]

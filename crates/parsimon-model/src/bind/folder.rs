@@ -116,19 +116,18 @@ impl FolderSource<'_> {
         Ok(self.checkpoint.tensor(&format!("{stem}.weight"))?.expect_shape(&[m, k])?)
     }
 
-    /// A whole GPTQ matrix from the folder of packed ones; `None` where that does not apply.
-    fn cached(&self, stem: &str, config: &GptqConfig, shape: (usize, usize)) -> Option<Result<Linear, ModelError>> {
+    /// A whole GPTQ matrix from the folder of packed ones; `None` where there is no folder or packing fails, which doing it again explains.
+    fn cached(&self, stem: &str, config: &GptqConfig, shape: (usize, usize)) -> Option<Linear> {
         let cache = self.cache.filter(|_| !self.packing.dequantize)?;
         let tensors = gptq::SUFFIXES.map(|suffix| self.checkpoint.tensor(&format!("{stem}.{suffix}")));
         let tensors: Result<Vec<_>, _> = tensors.into_iter().collect();
-        // Without a key something is wrong with the layer, and packing it says what.
         let key = PackKey::new(&tensors.ok()?, config, shape, self.packing.backend)?;
         let matrix = cache.get_or_pack(&key, || {
             let matrix = self.packed(stem, &Form::Gptq(config), shape)?;
             LowBitMatrix::from_quantized(&matrix, self.packing.backend)
                 .map_err(|source| ModelError::Pack { layer: stem.to_owned(), source })
         });
-        Some(matrix.map(Linear::LowBit))
+        matrix.ok().map(Linear::LowBit)
     }
 }
 
@@ -159,7 +158,7 @@ impl Source for FolderSource<'_> {
         match form {
             Form::Float => Ok(Floats::read(name, &self.float(&stem, shape)?, &rows, k, &self.packing)?.into()),
             Form::Gptq(config) if rows == Rows::all(m) => match self.cached(&stem, config, shape) {
-                Some(linear) => linear,
+                Some(linear) => Ok(linear),
                 None => self.packing.quantized(name, &self.packed(&stem, &form, shape)?),
             },
             Form::Gptq(_) | Form::Awq(_) => {

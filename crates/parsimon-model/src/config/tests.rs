@@ -195,3 +195,69 @@ fn the_version_of_gptq_may_stand_in_the_name_of_the_quantizer() {
     assert_eq!(version(meta), CheckpointFormat::V2);
     assert_eq!(version(json!({"meta": {"quantizer": "gptqmodel:1.4.0"}})), CheckpointFormat::V1);
 }
+
+/// Every key of every family with every odd value: an error that names the file, or a configuration whose tables can be made.
+#[test]
+fn odd_values_are_errors_or_harmless() {
+    let odd = [
+        Value::Null,
+        json!(-1),
+        json!(0),
+        json!(7),
+        json!(1e300),
+        json!(1e-300),
+        json!(u64::MAX),
+        json!("odd"),
+        json!([]),
+        json!([1, "a"]),
+        json!({}),
+        json!(true),
+    ];
+    let base = json!({"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 100, "head_dim": 16, "max_position_embeddings": 64, "sliding_window": 8,
+        "use_sliding_window": true, "max_window_layers": 1, "rope_theta": 1e4, "rms_norm_eps": 1e-5, "eos_token_id": 2,
+        "layer_types": ["sliding_attention", "full_attention"], "partial_rotary_factor": 0.5, "hidden_act": "silu",
+        "query_pre_attn_scalar": 16, "attn_logit_softcapping": 50.0, "original_max_position_embeddings": 16,
+        "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}});
+    let scalings = [
+        json!({"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+            "attention_factor": 1.0, "truncate": true}),
+        json!({"rope_type": "longrope", "factor": 4.0, "short_factor": [1, 1, 1, 1], "long_factor": [1, 2, 3, 4]}),
+        json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 16}),
+        json!({"rope_type": "dynamic", "factor": 2.0}),
+    ];
+    let (mut errors, mut harmless) = (0, 0);
+    let mut check = |json: &Value| match parse(json) {
+        Err(error) => {
+            errors += 1;
+            assert!(error.to_string().contains("m/config.json"), "{error}");
+        }
+        Ok(config) => {
+            harmless += 1;
+            let f = crate::RopeFrequencies::new(&config);
+            assert_eq!(f.inv_freq_at(1000).len(), config.rotary_dim() / 2);
+            assert!(config.context_length() >= config.max_position_embeddings && config.parameter_count() > 0);
+        }
+    };
+    for (model_type, scaling) in Architecture::model_types().flat_map(|m| scalings.iter().map(move |s| (m, s))) {
+        let mut json = base.clone();
+        json["model_type"] = model_type.into();
+        json["rope_scaling"] = scaling.clone();
+        let keys: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
+        let inner: Vec<String> = scaling.as_object().unwrap().keys().cloned().collect();
+        for value in &odd {
+            for key in &keys {
+                let mut json = json.clone();
+                json[key] = value.clone();
+                check(&json);
+            }
+            for key in &inner {
+                let mut json = json.clone();
+                json["rope_scaling"][key] = value.clone();
+                check(&json);
+            }
+        }
+    }
+    assert!(errors > 1000 && harmless > 1000, "{errors} errors, {harmless} harmless");
+}

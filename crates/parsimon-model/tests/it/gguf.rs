@@ -77,6 +77,8 @@ fn check_converted(folder: &Path, arch: &str, files: u16) {
     assert_eq!(model.config().block.windows, source.config().block.windows);
     if arch.starts_with("bitnet") {
         assert!(model.linears().all(|linear| matches!(linear, Linear::BitNet(_))));
+        let text = Model::open(&path, &LoadOptions::default()).unwrap_err().to_string();
+        assert!(text.contains("Dialect::BitnetCpp"), "{text}");
     }
 }
 

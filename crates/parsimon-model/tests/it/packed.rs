@@ -125,6 +125,28 @@ fn gptq_of_every_width_runs_with_and_without_act_order() {
     });
 }
 
+/// A folder of packed layers changes nothing, also where a layer has no kernel: groups of 24 inputs.
+#[test]
+fn layers_without_a_kernel_run_beside_a_folder_of_packed_ones() {
+    families(|dir| {
+        let source = dir.join("llama_linear");
+        let case =
+            case(&source, json!({"quant_method": "gptq", "bits": 4, "group_size": 24, "checkpoint_format": "gptq_v2"}));
+        case.check("groups of 24", |prefix, values, m, k| {
+            let matrix = quantized(values, m, k, Levels::Bits(4), 24);
+            (gptq::pack(prefix, &matrix).unwrap(), matrix.dequantize())
+        });
+        let folder = case.dir.path().join("packed");
+        let open = |pack_cache| Model::open(&folder, &LoadOptions { pack_cache, ..LoadOptions::default() }).unwrap();
+        let plain = open(None);
+        assert!(plain.linears().any(|linear| matches!(linear, Linear::Dense(_))));
+        let cached = open(Some(case.dir.path().join("cache")));
+        let logits = |model: &Model| model.logits(&PROMPT, &mut model.new_state()).unwrap();
+        assert_eq!(logits(&cached), logits(&plain));
+        1
+    });
+}
+
 /// AWQ's words: nibble `i` is output `[0, 2, 4, 6, 1, 3, 5, 7][i]` of eight.
 fn awq(prefix: &str, matrix: &GroupQuantized) -> Tensors {
     const ORDER: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
@@ -157,6 +179,41 @@ fn awq_runs() {
             });
         }
         3
+    });
+}
+
+/// EfficientQAT's words of ten 3-bit codes, known by their number, and its zero points, which are as they are.
+#[test]
+fn three_bit_codes_ten_a_word_run() {
+    families(|dir| {
+        let source = dir.join("llama_linear");
+        let quantization = json!({"quant_method": "gptq", "bits": 3, "group_size": 16});
+        case(&source, quantization).check("ten codes a word", |prefix, values, m, k| {
+            let matrix = quantized(values, m, k, Levels::Bits(3), 16);
+            let groups = matrix.n_groups();
+            let Zeros::Points(points) = &matrix.zeros else { panic!("integer zero points") };
+            let word = |codes: &mut dyn Iterator<Item = u32>| {
+                codes.enumerate().fold(0u32, |word, (i, code)| word | code << (3 * i)) as i32
+            };
+            let column =
+                |w: usize, r: usize| word(&mut (10 * w..k.min(10 * w + 10)).map(|c| matrix.codes[r * k + c].into()));
+            let row =
+                |g: usize, w: usize| word(&mut (10 * w..m.min(10 * w + 10)).map(|r| points[r * groups + g].into()));
+            let (k_words, m_words) = (k.div_ceil(10), m.div_ceil(10));
+            let qweight: Vec<i32> = (0..k_words * m).map(|i| column(i / m, i % m)).collect();
+            let qzeros: Vec<i32> = (0..groups * m_words).map(|i| row(i / m_words, i % m_words)).collect();
+            let scales: Vec<f16> =
+                (0..groups * m).map(|i| f16::from_f32(matrix.scales[i % m * groups + i / m])).collect();
+            let g_idx: Vec<i32> = (0..k).map(|c| (c / 16) as i32).collect();
+            let tensors = BTreeMap::from([
+                (format!("{prefix}.qweight"), TensorData::from_i32(&[k_words, m], &qweight)),
+                (format!("{prefix}.qzeros"), TensorData::from_i32(&[groups, m_words], &qzeros)),
+                (format!("{prefix}.scales"), TensorData::from_f16(&[groups, m], &scales)),
+                (format!("{prefix}.g_idx"), TensorData::from_i32(&[k], &g_idx)),
+            ]);
+            (tensors, matrix.dequantize())
+        });
+        1
     });
 }
 
