@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use parsimon_core::io::{TensorData, write_json, write_safetensors};
 use parsimon_core::quant::rtn::Levels;
-use parsimon_core::{CancelFlag, Control, NoProgress, SplitMix64};
-use parsimon_model::{LoadOptions, Model, ModelConfig, QuantizeOptions, quantize_folder};
+use parsimon_core::{CancelFlag, Control, NoProgress};
+use parsimon_model::{
+    LoadOptions, Model, ModelConfig, ModelError, QuantizeOptions, quantize_folder, write_random_folder,
+};
 use parsimon_simd::Level;
 use serde_json::json;
 
@@ -44,10 +45,10 @@ pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
     let config = ModelConfig::sigma_tiny(if effort == Effort::Smoke { 512 } else { VOCAB });
     let dir = tempfile::tempdir()?;
     let source = dir.path().join("f32");
-    write_random(&source, &config)?;
+    synthesize(&source, &config)?;
     let large = dir.path().join("large");
     if batches {
-        write_random(&large.join("f32"), &if effort == Effort::Smoke { config } else { batch::config() })?;
+        synthesize(&large.join("f32"), &if effort == Effort::Smoke { config } else { batch::config() })?;
     }
     let threads = rayon::current_num_threads();
     let budget = Duration::from_millis(if effort == Effort::Smoke { 50 } else { 1000 });
@@ -150,27 +151,6 @@ fn measure(model: &Model, budget: Duration) -> anyhow::Result<(Times, Vec<f32>)>
     Ok((times, logits?))
 }
 
-fn write_random(folder: &Path, config: &ModelConfig) -> anyhow::Result<()> {
-    let mut rng = SplitMix64::new(3);
-    let mut random = |shape: &[usize], scale: f64| {
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| (rng.next_normal() * scale) as f32).collect();
-        TensorData::from_f32(shape, &values)
-    };
-    let hidden = config.hidden_size;
-    let ones = || TensorData::from_f32(&[hidden], &vec![1.0; hidden]);
-    let mut tensors = BTreeMap::from([
-        ("model.embed_tokens.weight".to_owned(), random(&[config.vocab_size, hidden], 1.0)),
-        ("model.norm.weight".to_owned(), ones()),
-    ]);
-    for layer in 0..config.num_layers {
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            tensors.insert(format!("model.layers.{layer}.{norm}.weight"), ones());
-        }
-        for (name, m, k) in config.block_projections(layer) {
-            tensors.insert(format!("{name}.weight"), random(&[m, k], (k as f64).powf(-0.5)));
-        }
-    }
-    write_json(&folder.join("config.json"), &config.to_json())?;
-    write_safetensors(&folder.join("model.safetensors"), &tensors, None)?;
-    Ok(())
+fn synthesize(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
+    write_random_folder(folder, config, 3, &Control { progress: &NoProgress, cancel: &CancelFlag::new() })
 }

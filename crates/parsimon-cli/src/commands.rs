@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod chat;
 mod curate;
 mod eval;
@@ -10,6 +11,7 @@ mod model;
 mod quantize;
 mod report;
 mod serve;
+mod synthesize;
 mod train;
 mod warc;
 
@@ -22,11 +24,13 @@ pub(crate) enum Command {
     Warc(warc::Warc),
     Curate(curate::Curate),
     Train(train::Train),
+    Synthesize(synthesize::Synthesize),
     Quantize(quantize::Quantize),
     Generate(generate::Generate),
     Chat(chat::Chat),
     Serve(serve::Serve),
     Eval(eval::Eval),
+    Bench(bench::Bench),
     Inspect(inspect::Inspect),
     Isa(isa::Isa),
     Report(report::Report),
@@ -38,11 +42,13 @@ impl Command {
             Command::Warc(args) => args.run(cx),
             Command::Curate(args) => args.run(cx),
             Command::Train(args) => args.run(cx),
+            Command::Synthesize(args) => args.run(cx),
             Command::Quantize(args) => args.run(cx),
             Command::Generate(args) => args.run(cx),
             Command::Chat(args) => args.run(cx),
             Command::Serve(args) => args.run(cx),
             Command::Eval(args) => args.run(cx),
+            Command::Bench(args) => args.run(cx),
             Command::Inspect(args) => args.run(cx),
             Command::Isa(args) => args.run(cx),
             Command::Report(args) => args.run(cx),

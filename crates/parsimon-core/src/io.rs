@@ -15,4 +15,4 @@ pub use gguf::{Dialect, Gguf, GgufTensor, GgufWriter, OpenOptions};
 pub use json::{JSON_BYTES_MAX, read_json, write_json};
 pub use map::{Map, Pages};
 pub use npy::{NpyArray, NpyElement, write_npy};
-pub use safetensors::{Checkpoint, TensorData, write_safetensors};
+pub use safetensors::{Checkpoint, SafetensorsWriter, TensorData, TensorSpec, write_safetensors};

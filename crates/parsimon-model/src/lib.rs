@@ -95,6 +95,7 @@ mod perplexity;
 mod quantize;
 mod rope;
 mod sample;
+mod synthetic;
 mod text;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
@@ -121,6 +122,7 @@ pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
 pub use quantize::{LayerReport, QuantizeOptions, QuantizeReport, quantize_folder};
 pub use rope::{RopeFrequencies, RopePhase};
 pub use sample::{Sampler, SamplerError, SamplingOptions};
+pub use synthetic::write_random_folder;
 pub use text::{TextStream, TokenBytes};
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{Tokenizer, TokenizerError};

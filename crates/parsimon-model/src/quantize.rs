@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use parsimon_core::io::{Checkpoint, TensorData, copy_file, read_json, write_json, write_safetensors};
+use parsimon_core::io::{Checkpoint, SafetensorsWriter, TensorData, TensorSpec, copy_file, read_json, write_json};
 use parsimon_core::quant::gptq::{self, CheckpointFormat, GptqConfig};
 use parsimon_core::quant::rtn::{self, Levels};
 use parsimon_core::{Control, Unit};
@@ -70,30 +70,12 @@ pub fn quantize_folder(
     let projections: Vec<_> = (0..config.num_layers).flat_map(|layer| config.stored_projections(layer)).collect();
     let weight_names: Vec<String> = projections.iter().map(|(name, ..)| format!("{name}.weight")).collect();
     checkpoint.require(weight_names.iter().map(String::as_str))?;
+    let kept: Vec<&str> = checkpoint.names().filter(|name| !weight_names.iter().any(|weight| weight == name)).collect();
 
-    control.progress.start("quantize", Some(projections.len() as u64), Unit::Items("layers"));
-    let quantized: Result<Vec<_>, ModelError> = projections
-        .par_iter()
-        .map(|projection| {
-            control.cancel.check()?;
-            let result = quantize_layer(&checkpoint, projection, options);
-            control.progress.advance(1);
-            result
-        })
-        .collect();
-    control.progress.finish();
-    let (tensors, layers): (Vec<_>, Vec<_>) = quantized?.into_iter().unzip();
-
-    let mut tensors: BTreeMap<String, TensorData> = tensors.into_iter().flatten().collect();
-    for name in checkpoint.names().filter(|name| !weight_names.iter().any(|weight| weight == name)) {
-        let tensor = checkpoint.tensor(name)?;
-        let (dtype, shape, bytes) = (tensor.dtype(), tensor.shape().to_vec(), tensor.bytes().to_vec());
-        tensors.insert(name.to_owned(), TensorData { dtype, shape, bytes });
-    }
+    let layers = write_quantized(&checkpoint, out, &kept, &projections, options, control)?;
     for name in COMPANIONS.iter().filter(|name| folder.join(name).exists()) {
         copy_file(&folder.join(name), &out.join(name))?;
     }
-    write_safetensors(&out.join("model.safetensors"), &tensors, None)?;
     let quantization = GptqConfig {
         quant_method: "gptq".into(),
         checkpoint_format: CheckpointFormat::V2,
@@ -113,9 +95,69 @@ pub fn quantize_folder(
     Ok(QuantizeReport { layers, bits_per_weight: bits / weights })
 }
 
+/// A projection: name, outputs, inputs.
+type Projection = (String, usize, usize);
+
+/// Writes `model.safetensors`: the `kept` tensors as they are, the projections quantized, as many at a time as there are threads.
+fn write_quantized(
+    checkpoint: &Checkpoint,
+    out: &Path,
+    kept: &[&str],
+    projections: &[Projection],
+    options: &QuantizeOptions,
+    control: &Control<'_>,
+) -> Result<Vec<LayerReport>, ModelError> {
+    let specs = specs(checkpoint, kept, projections, options)?;
+    let mut writer = SafetensorsWriter::create(&out.join("model.safetensors"), &specs)?;
+    for name in kept {
+        writer.write(name, checkpoint.tensor(name)?.bytes())?;
+    }
+    control.progress.start("quantize", Some(projections.len() as u64), Unit::Items("layers"));
+    let mut layers = Vec::with_capacity(projections.len());
+    for some in projections.chunks(rayon::current_num_threads()) {
+        let quantized: Result<Vec<_>, ModelError> = some
+            .par_iter()
+            .map(|projection| {
+                control.cancel.check()?;
+                let result = quantize_layer(checkpoint, projection, options);
+                control.progress.advance(1);
+                result
+            })
+            .collect();
+        for (tensors, layer) in quantized? {
+            for (name, tensor) in &tensors {
+                writer.write(name, &tensor.bytes)?;
+            }
+            layers.push(layer);
+        }
+    }
+    control.progress.finish();
+    writer.commit()?;
+    Ok(layers)
+}
+
+/// The tensors of the file that [`write_quantized`] writes, in its order.
+fn specs(
+    checkpoint: &Checkpoint,
+    kept: &[&str],
+    projections: &[Projection],
+    options: &QuantizeOptions,
+) -> Result<Vec<TensorSpec>, ModelError> {
+    let mut specs = Vec::new();
+    for &name in kept {
+        let tensor = checkpoint.tensor(name)?;
+        specs.push(TensorSpec { name: name.to_owned(), dtype: tensor.dtype(), shape: tensor.shape().to_vec() });
+    }
+    for (name, m, k) in projections {
+        let quantized = gptq::specs(name, (*m, *k), options.levels.code_bits(), options.group);
+        specs.extend(quantized.map_err(|source| ModelError::Quant { layer: name.clone(), source })?);
+    }
+    Ok(specs)
+}
+
 fn quantize_layer(
     checkpoint: &Checkpoint,
-    (name, m, k): &(String, usize, usize),
+    (name, m, k): &Projection,
     options: &QuantizeOptions,
 ) -> Result<(BTreeMap<String, TensorData>, LayerReport), ModelError> {
     let (m, k) = (*m, *k);

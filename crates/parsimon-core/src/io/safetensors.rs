@@ -5,12 +5,16 @@
 //! tensor and the numbers, and because one tensor of an unknown dtype must not make the others unreadable. Writing goes through
 //! the crate.
 
+mod writer;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
+
+pub use writer::{SafetensorsWriter, TensorSpec};
 
 use super::{AtomicFile, FormatError, Map, read_json};
 use crate::{DType, TensorView};

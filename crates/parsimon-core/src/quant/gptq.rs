@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{Packing, put_bits, stream_words};
 use super::{GroupQuantized, QuantError, Zeros};
-use crate::io::{Checkpoint, FormatError, TensorData};
+use crate::DType;
+use crate::io::{Checkpoint, FormatError, TensorData, TensorSpec};
 
 /// The suffixes of the four tensors of a matrix.
 pub const SUFFIXES: [&str; 4] = ["qweight", "qzeros", "scales", "g_idx"];
@@ -98,6 +99,24 @@ pub fn pack(prefix: &str, matrix: &GroupQuantized) -> Result<BTreeMap<String, Te
         (tensor_name(prefix, "scales"), TensorData::from_f16(&[n_groups, m], &scales)),
         (tensor_name(prefix, "g_idx"), TensorData::from_i32(&[k], &g_idx)),
     ]))
+}
+
+/// The tensors that [`pack`] makes of a matrix `[m, k]`, before it is quantized.
+///
+/// # Errors
+///
+/// As [`pack`] for the bits and the words.
+pub fn specs(prefix: &str, (m, k): (usize, usize), bits: u8, group: usize) -> Result<Vec<TensorSpec>, QuantError> {
+    check_bits(bits)?;
+    let n_groups = k.div_ceil(group.max(1));
+    let spec =
+        |suffix, dtype, shape: &[usize]| TensorSpec { name: tensor_name(prefix, suffix), dtype, shape: shape.to_vec() };
+    Ok(vec![
+        spec("g_idx", DType::I32, &[k]),
+        spec("qweight", DType::I32, &[stream_words("a row", k, bits)?, m]),
+        spec("qzeros", DType::I32, &[n_groups, stream_words("a column", m, bits)?]),
+        spec("scales", DType::F16, &[n_groups, m]),
+    ])
 }
 
 /// Reads the matrix `prefix` of a checkpoint.

@@ -1,0 +1,45 @@
+//! How fast this process reads memory: all threads, each its own part of a buffer that no cache holds.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use parsimon::simd::{Level, Vectorize, vectorize};
+use rayon::prelude::*;
+
+/// Bytes of the buffer.
+const BYTES: usize = 1 << 29;
+
+/// The best of so many readings counts: what disturbs a probe only slows it down.
+const READINGS: usize = 4;
+
+pub(super) fn bytes_per_s() -> f64 {
+    // Written, not only reserved, or all pages would be one page of zeros.
+    let words: Vec<u64> = (0..BYTES as u64 / 8).into_par_iter().collect();
+    let part = words.len().div_ceil(rayon::current_num_threads());
+    let best = (0..READINGS).map(|_| {
+        let start = Instant::now();
+        words.par_chunks(part).for_each(|words| {
+            black_box(vectorize(Level::best(), Xor(words)));
+        });
+        start.elapsed().as_secs_f64()
+    });
+    BYTES as f64 / best.fold(f64::INFINITY, f64::min)
+}
+
+struct Xor<'a>(&'a [u64]);
+
+impl Vectorize for Xor<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> u64 {
+        const LANES: usize = 32;
+        let mut lanes = [0u64; LANES];
+        for block in self.0.as_chunks::<LANES>().0 {
+            for (lane, word) in lanes.iter_mut().zip(block) {
+                *lane ^= word;
+            }
+        }
+        lanes.iter().fold(0, |all, lane| all ^ lane)
+    }
+}
