@@ -14,6 +14,7 @@
 //! the least-squares scale until the codes stay.
 
 use half::f16;
+use parsimon_simd::{Level, Vectorize, vectorize};
 
 use super::{GroupQuantized, QuantError, Zeros};
 
@@ -94,33 +95,67 @@ fn stored(scale: f32) -> f32 {
 
 /// Tries shrunk ranges and both neighbouring zero points, and keeps the least squared error.
 fn uniform_group(w: &[f32], q: &mut [u8], bits: u8) -> (f32, u16) {
-    const SHRINK_STEPS: u8 = 32;
-    let lo = w.iter().copied().fold(0.0, f32::min);
-    let hi = w.iter().copied().fold(0.0, f32::max);
     let code_max = f32::from(u8::MAX >> (8 - bits));
-    let (mut best, mut least) = ((0.0, 0.0), f32::INFINITY);
-    for step in (SHRINK_STEPS / 4..=SHRINK_STEPS).rev() {
-        let shrink = f32::from(step) / f32::from(SHRINK_STEPS);
-        let scale = stored(shrink * (hi - lo) / code_max);
-        if scale == 0.0 {
-            continue;
-        }
-        let middle = (-lo * shrink / scale).clamp(0.0, code_max);
-        for zero_point in [middle.floor(), middle.ceil()] {
-            let error = |&w: &f32| (w - (code(w, scale, zero_point, code_max) - zero_point) * scale).powi(2);
-            let error: f32 = w.iter().map(error).sum();
-            if error < least {
-                (best, least) = ((scale, zero_point), error);
-            }
-        }
-    }
-    let (scale, zero_point) = best;
+    let (scale, zero_point) = vectorize(Level::best(), Search { w, code_max });
     for (&w, q) in w.iter().zip(q) {
         *q = if scale == 0.0 { 0 } else { code(w, scale, zero_point, code_max) as u8 };
     }
     (scale, zero_point as u16)
 }
 
+/// The scale and the zero point with the least squared error.
+struct Search<'a> {
+    w: &'a [f32],
+    code_max: f32,
+}
+
+impl Vectorize for Search<'_> {
+    type Output = (f32, f32);
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> (f32, f32) {
+        const SHRINK_STEPS: u8 = 32;
+        let Search { w, code_max } = self;
+        let lo = w.iter().copied().fold(0.0, f32::min);
+        let hi = w.iter().copied().fold(0.0, f32::max);
+        let (mut best, mut least) = ((0.0, 0.0), f32::INFINITY);
+        for step in (SHRINK_STEPS / 4..=SHRINK_STEPS).rev() {
+            let shrink = f32::from(step) / f32::from(SHRINK_STEPS);
+            let scale = stored(shrink * (hi - lo) / code_max);
+            if scale == 0.0 {
+                continue;
+            }
+            let middle = (-lo * shrink / scale).clamp(0.0, code_max);
+            let (below, above) = (middle.floor(), middle.ceil());
+            // A whole number is its own neighbour.
+            let neighbours = [below, above];
+            for &zero_point in &neighbours[usize::from(below == above)..] {
+                let error = squared_error(w, scale, zero_point, code_max);
+                if error < least {
+                    (best, least) = ((scale, zero_point), error);
+                }
+            }
+        }
+        best
+    }
+}
+
+/// `sum (w - w')^2`, in lanes, which the compiler turns into vectors.
+#[inline(always)]
+fn squared_error(w: &[f32], scale: f32, zero_point: f32, code_max: f32) -> f32 {
+    const LANES: usize = 16;
+    let error = |w: f32| (w - (code(w, scale, zero_point, code_max) - zero_point) * scale).powi(2);
+    let (blocks, rest) = w.as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for block in blocks {
+        for (lane, &w) in lanes.iter_mut().zip(block) {
+            *lane += error(w);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest.iter().map(|&w| error(w)).sum::<f32>()
+}
+
+#[inline(always)]
 fn code(w: f32, scale: f32, zero_point: f32, code_max: f32) -> f32 {
     ((w / scale).round() + zero_point).clamp(0.0, code_max)
 }
