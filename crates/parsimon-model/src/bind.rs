@@ -62,7 +62,7 @@ impl Model {
     ///
     /// As [`Model::open`], and [`ModelError::Cancelled`].
     pub fn open_with(path: &Path, options: &LoadOptions, control: &Control<'_>) -> Result<Self, ModelError> {
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        if is_gguf(path) {
             let file = Gguf::open(path, &OpenOptions { dialect: options.dialect })?;
             let config = ModelConfig::from_gguf(&file)?;
             let source = GgufSource { config: &config, file: &file, packing: Packing::new(options) };
@@ -97,6 +97,11 @@ impl Model {
         let source = FolderSource { config, checkpoint, packing: Packing::new(options), cache: cache.as_ref() };
         assemble(config, &source, cache.as_ref(), control)
     }
+}
+
+/// Whether a path names a GGUF file, by its extension.
+pub(crate) fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// Finds the tensors of a model by Hugging Face's names, without `.weight`.

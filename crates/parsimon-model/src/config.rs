@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use parsimon_attn::{HeadMap, KvDtype, KvShape};
 use parsimon_core::Diagnose;
+use parsimon_core::io::gguf::{Gguf, OpenOptions};
 use parsimon_core::io::{FormatError, read_json};
 use serde_json::Value;
 
@@ -61,12 +62,15 @@ pub struct ModelConfig {
 pub const SIGMA_TINY: &str = "sigma-tiny";
 
 impl ModelConfig {
-    /// Reads `config.json` of a model folder; `eos_token_id` of a `generation_config.json` beside it wins.
+    /// Reads `config.json` of a model folder, where `eos_token_id` of a `generation_config.json` beside it wins, or the keys of a `.gguf` file.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] with the file, the key, the value, and what was expected.
     pub fn open(folder: &Path) -> Result<Self, ConfigError> {
+        if crate::bind::is_gguf(folder) {
+            return Self::from_gguf(&Gguf::open(folder, &OpenOptions::default())?);
+        }
         let path = folder.join("config.json");
         let mut config = Self::from_json(&read_json(&path)?, &path)?;
         let generation = folder.join("generation_config.json");

@@ -54,7 +54,7 @@ impl Tokenizer {
             action: "read the tokenizer",
             reason,
         };
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        if crate::bind::is_gguf(path) {
             let file = Gguf::open(path, &OpenOptions::default()).map_err(|e| unread(path, e.to_string()))?;
             return Self::from_gguf(&file);
         }

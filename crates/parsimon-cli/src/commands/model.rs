@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use parsimon::model::{ChatTemplate, KvDtype, LoadOptions, Model, ModelError, Tokenizer, TokenizerError};
+use parsimon::model::{
+    ChatTemplate, ConfigError, EngineOptions, KvDtype, LoadOptions, MemoryNeed, Model, ModelConfig, ModelError,
+    Tokenizer, TokenizerError,
+};
 use parsimon::tensor::io::{FormatError, read_json};
 use serde_json::Value;
 
@@ -21,7 +24,19 @@ pub(super) struct ModelArgs {
 
 impl ModelArgs {
     pub(super) fn open(&self) -> Result<Model, ModelError> {
+        self.open_for(&EngineOptions::default())
+    }
+
+    /// Opens the model where it, and an engine of it, fit into the memory that is available.
+    pub(super) fn open_for(&self, options: &EngineOptions) -> Result<Model, ModelError> {
+        if let Some(available) = available_memory() {
+            MemoryNeed::of_path(&self.folder, options)?.check(available)?;
+        }
         Model::open(&self.folder, &LoadOptions { pack_cache: self.pack_cache.clone(), ..LoadOptions::default() })
+    }
+
+    pub(super) fn config(&self) -> Result<ModelConfig, ConfigError> {
+        ModelConfig::open(&self.folder)
     }
 
     pub(super) fn tokenizer(&self) -> Result<Tokenizer, TokenizerError> {
@@ -42,6 +57,14 @@ impl ModelArgs {
         let name = name.or_else(folder_name).unwrap_or_else(|| "model".to_owned());
         Ok(Folder { name, tokenizer, template, stop_tokens })
     }
+}
+
+/// Bytes that processes can still take, as Linux tells; `None` elsewhere.
+fn available_memory() -> Option<usize> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// How keys and values are kept, as an argument.

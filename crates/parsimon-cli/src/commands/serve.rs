@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use parsimon::model::{Engine, EngineOptions, Model, NGramOptions};
+use parsimon::model::{Engine, EngineOptions, NGramOptions};
 use serde::Serialize;
 
 use crate::commands::model::{CacheDtype, ModelArgs};
@@ -100,12 +100,15 @@ impl Serve {
         let address = SocketAddr::new(self.host, self.port);
         let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
         listener.set_nonblocking(true)?;
-        let model = self.model.open()?;
-        let context = self.context.unwrap_or(CONTEXT).min(model.config().max_position_embeddings);
-        let served = Arc::new(Served::new(folder, model.config(), context));
+        let config = self.model.config()?;
+        let context = self.context.unwrap_or(CONTEXT).min(config.context_length());
+        let options = self.engine_options(context)?;
+        let model = self.model.open_for(&options)?;
+        let served = Arc::new(Served::new(folder, &config, context));
         let metrics = Arc::new(Metrics::default());
         let capacity = self.max_queue.saturating_add(self.max_sequences).min(tokio::sync::Semaphore::MAX_PERMITS);
-        let engine = EngineHandle::start(self.engine(model, context)?, capacity, Arc::clone(&metrics))?;
+        let engine = Engine::try_new(Arc::new(model), options)?;
+        let engine = EngineHandle::start(engine, capacity, Arc::clone(&metrics))?;
         let app = Arc::new(App::new(served, engine, metrics, key, self.max_body));
         let limits = Limits {
             connections: self.max_connections.min(tokio::sync::Semaphore::MAX_PERMITS),
@@ -128,20 +131,19 @@ impl Serve {
         Ok(())
     }
 
-    fn engine(&self, model: Model, context: usize) -> anyhow::Result<Engine> {
+    fn engine_options(&self, context: usize) -> Result<EngineOptions, BadInput> {
         let positions = self.cache_positions.unwrap_or_else(|| context.saturating_mul(self.max_sequences.min(4)));
         if positions < context {
             let message = format!("--cache-positions {positions} is less than the context of {context} tokens");
-            return Err(BadInput::new(message).into());
+            return Err(BadInput::new(message));
         }
-        let options = EngineOptions {
+        Ok(EngineOptions {
             max_sequences: self.max_sequences,
             cache_positions: positions,
             cache_dtype: self.cache_dtype.into(),
             speculative: self.speculative.then(NGramOptions::default),
             ..EngineOptions::default()
-        };
-        Ok(Engine::try_new(Arc::new(model), options)?)
+        })
     }
 
     fn announce(&self, app: &App, address: SocketAddr, cx: &Context) -> anyhow::Result<()> {

@@ -1,6 +1,10 @@
 //! How much memory an engine will need, before anything is loaded.
 
+use std::path::Path;
+
 use parsimon_attn::KvPool;
+use parsimon_core::io::Checkpoint;
+use parsimon_core::io::gguf::{Gguf, OpenOptions};
 
 use super::EngineOptions;
 use crate::batch::Batch;
@@ -41,6 +45,24 @@ impl MemoryNeed {
         let packed = product(&[positions, (config.heads.n_k() + config.heads.n_v()) * config.head_dim]);
         let floats = product(&[tokens, row]).saturating_add(logits).saturating_add(packed);
         MemoryNeed { weights, cache, work: product(&[4, floats]) }
+    }
+
+    /// What the model of a folder or a `.gguf` file needs, by the sizes of its tensors: close to what is kept, since layers stay as narrow as they
+    /// are stored (codebook blocks, which become `f32`, take more).
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::open`](crate::Model::open) for the configuration and the directory of the tensors.
+    pub fn of_path(path: &Path, options: &EngineOptions) -> Result<Self, ModelError> {
+        let config = ModelConfig::open(path)?;
+        let bytes = if crate::bind::is_gguf(path) {
+            Gguf::open(path, &OpenOptions::default())?.tensors().map(|tensor| tensor.bytes as usize).sum()
+        } else {
+            let checkpoint = Checkpoint::open(path)?;
+            // A tensor of an unknown dtype is not read either.
+            checkpoint.names().filter_map(|name| Some(checkpoint.tensor(name).ok()?.bytes().len())).sum()
+        };
+        Ok(Self::of(&config, bytes, options))
     }
 
     /// All of them.

@@ -5,7 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parsimon_core::io::Checkpoint;
-use parsimon_model::{Engine, EngineOptions, Event, KvDtype, Model, NGramOptions, Request, RequestId};
+use parsimon_core::{CancelFlag, Control, NoProgress};
+use parsimon_model::{
+    Engine, EngineOptions, Event, KvDtype, MemoryNeed, Model, ModelConfig, NGramOptions, Request, RequestId,
+    write_random_folder,
+};
 use parsimon_testkit::golden;
 
 use crate::{open, tokens};
@@ -64,4 +68,18 @@ fn engines_continue_the_golden_families() {
         folders.iter().for_each(|folder| check_folder(folder));
         folders.len()
     });
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_before_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let cancel = CancelFlag::new();
+    let config = ModelConfig::synthetic("llama-15m").unwrap();
+    write_random_folder(dir.path(), &config, 1, &Control { progress: &NoProgress, cancel: &cancel }).unwrap();
+    let need = MemoryNeed::of_path(dir.path(), &EngineOptions::default()).unwrap();
+    let parameters = config.parameter_count() as usize;
+    assert_eq!(need.weights, 2 * parameters, "BF16");
+    assert!(need.check(need.total()).is_ok());
+    let error = need.check(need.total() - 1).unwrap_err().to_string();
+    assert!(error.contains("are needed") && error.contains("are available"), "{error}");
 }
