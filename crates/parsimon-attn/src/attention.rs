@@ -12,9 +12,6 @@ use crate::{AttnConfig, AttnError, KvView};
 /// Up to so many queries a row at a time is faster than packing the keys.
 const DECODE_MAX: usize = 4;
 
-/// A driver: queries over keys and values to outputs and log-sum-exps.
-type Form = fn(&AttnConfig, &[f32], KvView<'_>, &mut [f32], &mut [f32]);
-
 /// A prepared attention.
 #[derive(Clone, Debug)]
 pub struct Attention {
@@ -58,7 +55,7 @@ impl Attention {
     ) -> Result<(), AttnError> {
         let t_q = self.check(q, kv, out, lse.as_deref())?;
         let form = if t_q <= DECODE_MAX { decode::forward } else { prefill::forward };
-        self.run(form, t_q, (q, kv), out, lse);
+        form(&self.config, q, kv, out, lse);
         Ok(())
     }
 
@@ -75,8 +72,8 @@ impl Attention {
         out: &mut [f32],
         lse: Option<&mut [f32]>,
     ) -> Result<(), AttnError> {
-        let t_q = self.check(q, kv, out, lse.as_deref())?;
-        self.run(decode::forward, t_q, (q, kv), out, lse);
+        self.check(q, kv, out, lse.as_deref())?;
+        decode::forward(&self.config, q, kv, out, lse);
         Ok(())
     }
 
@@ -93,15 +90,6 @@ impl Attention {
             check_len("lse", t_q * n_q, lse.len())?;
         }
         Ok(t_q)
-    }
-
-    fn run(&self, form: Form, t_q: usize, (q, kv): (&[f32], KvView<'_>), out: &mut [f32], lse: Option<&mut [f32]>) {
-        let mut unused = Vec::new();
-        let lse = lse.unwrap_or_else(|| {
-            unused.resize(t_q * self.config.heads.n_q(), 0.0);
-            &mut unused
-        });
-        form(&self.config, q, kv, out, lse);
     }
 }
 

@@ -29,13 +29,13 @@ pub(crate) enum Pass {
 
 /// The sequences of a pass and the pool of their keys and values.
 #[derive(Debug)]
-pub(crate) struct Batch<'a> {
+pub(crate) struct Batch<'a, 'segment> {
     pub(crate) pool: &'a mut KvPool,
-    pub(crate) segments: Vec<Segment<'a>>,
+    pub(crate) segments: &'a mut [Segment<'segment>],
     pub(crate) pass: Pass,
 }
 
-impl Batch<'_> {
+impl Batch<'_, '_> {
     /// Up to so many tokens every product of a token with weights has the bits that it has alone.
     pub(crate) const EXACT_MAX: usize = 16;
 
@@ -45,17 +45,17 @@ impl Batch<'_> {
     }
 
     /// Cosines and sines of every token's position; each sequence has its own frequencies where they depend on its length.
-    pub(crate) fn angles(&self, rope: &RopeFrequencies) -> RopeAngles {
-        let parts = self.segments.iter().map(|Segment { tokens, sequence, len }| {
+    pub(crate) fn angles_into(&self, rope: &RopeFrequencies, angles: &mut RopeAngles) {
+        angles.clear();
+        for Segment { tokens, sequence, len } in self.segments.iter() {
             let start = sequence.len();
-            rope.angles(start..start + tokens.len(), *len)
-        });
-        RopeAngles::concat(parts)
+            rope.append_angles(start..start + tokens.len(), *len, angles);
+        }
     }
 
     /// Makes room for the tokens.
     pub(crate) fn reserve(&mut self) -> Result<(), ModelError> {
-        for Segment { tokens, sequence, .. } in &mut self.segments {
+        for Segment { tokens, sequence, .. } in self.segments.iter_mut() {
             self.pool.reserve(sequence, tokens.len())?;
         }
         Ok(())
@@ -63,7 +63,7 @@ impl Batch<'_> {
 
     /// Takes the tokens as part of their sequences, after all layers.
     pub(crate) fn advance(&mut self) {
-        for Segment { tokens, sequence, .. } in &mut self.segments {
+        for Segment { tokens, sequence, .. } in self.segments.iter_mut() {
             self.pool.advance(sequence, tokens.len());
         }
     }
@@ -80,7 +80,7 @@ impl Batch<'_> {
         let n = self.n();
         let [q_row, k_row, v_row, out_row] = [q.len(), k.len(), v.len(), out.len()].map(|len| len / n);
         let mut at = 0;
-        for Segment { tokens, sequence, .. } in &self.segments {
+        for Segment { tokens, sequence, .. } in self.segments.iter() {
             let n = tokens.len();
             self.pool.write(layer, sequence, &k[at * k_row..][..n * k_row], &v[at * v_row..][..n * v_row])?;
             at += n;
@@ -93,12 +93,12 @@ impl Batch<'_> {
                 Pass::Exact => attention.rows_into(q, kv, out, None),
             }
         };
-        if let [segment] = self.segments.as_slice() {
+        if let [segment] = &*self.segments {
             return Ok(attend((segment, q, out))?);
         }
         let (mut q, mut out) = (q, out);
         let mut parts = Vec::with_capacity(self.segments.len());
-        for segment in &self.segments {
+        for segment in self.segments.iter() {
             let n = segment.tokens.len();
             parts.push((
                 segment,

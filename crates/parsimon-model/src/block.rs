@@ -9,12 +9,12 @@
 //! Every norm but the first two, and every bias, is there where a family has it ([`Extras`]).
 
 use parsimon_attn::Attention;
-use parsimon_lut::PreparedActivations;
 use parsimon_simd::math::{gelu_tanh, silu};
 use parsimon_simd::{Level, Vectorize, vectorize};
 
 use crate::batch::Batch;
-use crate::rope::RopeAngles;
+use crate::linear::ActivationBuffers;
+use crate::workspace::Workspace;
 use crate::{Activation, Activations, Linear, ModelConfig, ModelError};
 
 /// The weights of a block.
@@ -67,57 +67,60 @@ pub(crate) struct AugQ {
 }
 
 impl Block {
-    /// Adds the block's two residuals to `x [n, hidden]`, the tokens of `batch`; the new keys and values go to the caches of `layer`.
+    /// Adds the block's two residuals to the stream `x [n, hidden]` of `work`, the tokens of `batch`; the new keys and values go to the caches of
+    /// `layer`.
     ///
-    /// Both norms and the activation function are fused with the preparation of what the low-bit layers after them read (PAPER(luttc §3.3));
-    /// `buffers` go from one to the next.
+    /// Both norms and the activation function are fused with the preparation of what the low-bit layers after them read (PAPER(luttc §3.3)).
     pub(crate) fn forward(
         &self,
         (config, attention): (&ModelConfig, &Attention),
-        angles: &RopeAngles,
-        (batch, layer): (&mut Batch<'_>, usize),
-        x: &mut [f32],
-        buffers: &mut Vec<PreparedActivations>,
+        (batch, layer): (&mut Batch<'_, '_>, usize),
+        work: &mut Workspace,
     ) -> Result<(), ModelError> {
-        let (n, eps, extras) = (x.len() / config.hidden_size, config.rms_norm_eps, &self.extras);
-        let mut inputs = normed(x, &self.input_norm, eps).reusing(buffers);
-        let [mut q, mut k, v] = self.qkv(&mut inputs)?;
-        inputs.finish(buffers);
+        let (n, eps, extras) = (batch.n(), config.rms_norm_eps, &self.extras);
+        let Workspace { x, q, k, v, heads, inner, residual, angles, activations } = work;
+        let rows = normed(x, &self.input_norm, eps);
+        let mut inputs = Activations::from_rows(n, config.hidden_size, &rows).reusing(activations);
+        self.qkv(&mut inputs, [q, k, v])?;
+        inputs.finish(activations);
         if let Some(aug_q) = &self.aug_q {
-            q = aug_q.gated().apply(Activations::new(&q, n), buffers)?;
+            aug_q.gated().apply(Activations::new(q, n), inner, residual, activations)?;
+            std::mem::swap(q, residual);
         }
-        for (heads, norm) in [(&mut q, &extras.q_norm), (&mut k, &extras.k_norm)] {
+        for (heads, norm) in [(&mut *q, &extras.q_norm), (&mut *k, &extras.k_norm)] {
             if let Some(weight) = norm {
-                heads.chunks_exact_mut(weight.len()).for_each(|head| rms_norm_in_place(head, weight, eps));
+                norm_rows(heads, weight, eps);
             }
         }
-        angles.rotate(&mut q, config.heads.n_q());
-        angles.rotate(&mut k, config.heads.n_k());
-        let mut heads = vec![0.0; n * config.heads.n_q() * config.head_dim];
-        batch.attend(attention, layer, [&q, &k, &v], &mut heads)?;
-        let inputs = match &extras.attn_sub_norm {
-            Some(weight) => normed(&heads, weight, eps),
-            None => Activations::new(&heads, n),
-        };
-        let mut inputs = inputs.reusing(buffers);
-        let mut residual = self.o_proj.apply(&mut inputs)?;
-        inputs.finish(buffers);
-        add_bias(&mut residual, &extras.o_bias);
+        angles.rotate(q, config.heads.n_q());
+        angles.rotate(k, config.heads.n_k());
+        heads.resize(n * config.heads.n_q() * config.head_dim, 0.0);
+        batch.attend(attention, layer, [q, k, v], heads)?;
+        if let Some(weight) = &extras.attn_sub_norm {
+            norm_rows(heads, weight, eps);
+        }
+        let mut inputs = Activations::new(heads, n).reusing(activations);
+        self.o_proj.apply_to(&mut inputs, residual)?;
+        inputs.finish(activations);
+        add_bias(residual, &extras.o_bias);
         add_normed(x, residual, &extras.post_attn_norm, eps);
 
-        let inputs = normed(x, &self.mlp_norm, eps);
+        let rows = normed(x, &self.mlp_norm, eps);
+        let inputs = Activations::from_rows(n, config.hidden_size, &rows);
         let gated = Gated { act: config.block.act, sub_norm_eps: eps, ..self.gated() };
-        let residual = gated.apply(inputs, buffers)?;
+        gated.apply(inputs, inner, residual, activations)?;
         add_normed(x, residual, &extras.post_mlp_norm, eps);
         Ok(())
     }
 
     /// Queries, keys and values.
-    pub(crate) fn qkv(&self, inputs: &mut Activations<'_>) -> Result<[Vec<f32>; 3], ModelError> {
-        let mut qkv = [self.q_proj.apply(inputs)?, self.k_proj.apply(inputs)?, self.v_proj.apply(inputs)?];
-        let biases = [&self.extras.q_bias, &self.extras.k_bias, &self.extras.v_bias];
-        qkv.iter_mut().zip(biases).for_each(|(rows, bias)| add_bias(rows, bias));
-        Ok(qkv)
+    pub(crate) fn qkv(&self, inputs: &mut Activations<'_>, [q, k, v]: [&mut Vec<f32>; 3]) -> Result<(), ModelError> {
+        let Extras { q_bias, k_bias, v_bias, .. } = &self.extras;
+        for (linear, bias, rows) in [(&self.q_proj, q_bias, q), (&self.k_proj, k_bias, k), (&self.v_proj, v_bias, v)] {
+            linear.apply_to(inputs, rows)?;
+            add_bias(rows, bias);
+        }
+        Ok(())
     }
 
     /// The feed-forward network.
@@ -161,45 +164,51 @@ impl<'a> Gated<'a> {
         Gated { gate, up, down, act: Activation::Silu, biases: [None; 3], sub_norm: None, sub_norm_eps: 0.0 }
     }
 
-    fn apply(&self, inputs: Activations<'_>, buffers: &mut Vec<PreparedActivations>) -> Result<Vec<f32>, ModelError> {
+    /// Writes the outputs to `out`; `inner` holds both sides of the gate.
+    fn apply(
+        &self,
+        inputs: Activations<'_>,
+        inner: &mut [Vec<f32>; 2],
+        out: &mut Vec<f32>,
+        buffers: &mut ActivationBuffers,
+    ) -> Result<(), ModelError> {
         let mut inputs = inputs.reusing(buffers);
-        let [gate, up] = self.both(&mut inputs)?;
+        self.both(&mut inputs, inner)?;
         let n = inputs.n();
         inputs.finish(buffers);
-        let mut inner = self.inner(&gate, &up, n).reusing(buffers);
-        let mut out = self.down.apply(&mut inner)?;
+        let [gate, up] = inner;
+        let rows = self.inner(gate, up, n);
+        let mut inner = Activations::from_rows(n, gate.len() / n, &rows).reusing(buffers);
+        self.down.apply_to(&mut inner, out)?;
         inner.finish(buffers);
         if let Some(bias) = self.biases[2] {
-            add_rows(&mut out, bias);
+            add_rows(out, bias);
         }
-        Ok(out)
+        Ok(())
     }
 
     /// `gate x` and `up x`.
-    pub(crate) fn both(&self, inputs: &mut Activations<'_>) -> Result<[Vec<f32>; 2], ModelError> {
-        let mut both = [self.gate.apply(inputs)?, self.up.apply(inputs)?];
-        for (rows, bias) in both.iter_mut().zip(self.biases) {
+    pub(crate) fn both(&self, inputs: &mut Activations<'_>, out: &mut [Vec<f32>; 2]) -> Result<(), ModelError> {
+        for ((linear, rows), bias) in [self.gate, self.up].into_iter().zip(out).zip(self.biases) {
+            linear.apply_to(inputs, rows)?;
             if let Some(bias) = bias {
                 add_rows(rows, bias);
             }
         }
-        Ok(both)
+        Ok(())
     }
 
-    /// What `down` reads, of `n` tokens.
-    fn inner<'b>(&self, gate: &'b [f32], up: &'b [f32], n: usize) -> Activations<'b>
-    where
-        'a: 'b,
-    {
+    /// The rows that `down` reads, of `n` tokens.
+    fn inner(&self, gate: &[f32], up: &[f32], n: usize) -> impl Fn(usize, &mut [f32]) + Copy + Sync {
         let k = gate.len() / n;
         let (act, sub_norm, eps) = (self.act, self.sub_norm, self.sub_norm_eps);
-        Activations::from_rows(n, k, move |token, out| {
+        move |token, out| {
             let (gate, up) = (&gate[token * k..][..k], &up[token * k..][..k]);
             vectorize(Level::best(), Glu { act, gate, up, out });
             if let Some(weight) = sub_norm {
                 rms_norm_in_place(out, weight, eps);
             }
-        })
+        }
     }
 }
 
@@ -235,19 +244,15 @@ fn glu(gate: &[f32], up: &[f32], out: &mut [f32], act: impl Fn(f32) -> f32) {
     }
 }
 
-/// The rows of [`rms_norm`].
-pub(crate) fn normed<'a>(x: &'a [f32], weight: &'a [f32], eps: f32) -> Activations<'a> {
+/// `x / sqrt(mean(x^2) + eps) * weight`, computed a row of `x [n, hidden]` at a time.
+pub(crate) fn normed(x: &[f32], weight: &[f32], eps: f32) -> impl Fn(usize, &mut [f32]) + Copy + Sync {
     let k = weight.len();
-    Activations::from_rows(x.len() / k, k, move |token, out| rms_norm_row(&x[token * k..][..k], weight, eps, out))
+    move |token, out| rms_norm_row(&x[token * k..][..k], weight, eps, out)
 }
 
-/// `x / sqrt(mean(x^2) + eps) * weight` for every row of `x [n, hidden]`.
-pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
-    for (row, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
-        rms_norm_row(row, weight, eps, out);
-    }
-    out
+/// As [`normed`], of every row, in place.
+pub(crate) fn norm_rows(x: &mut [f32], weight: &[f32], eps: f32) {
+    x.chunks_exact_mut(weight.len()).for_each(|row| rms_norm_in_place(row, weight, eps));
 }
 
 fn rms_norm_row(row: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
@@ -277,11 +282,11 @@ pub(crate) fn add(x: &mut [f32], residual: &[f32]) {
 }
 
 /// Adds `residual`, normalized where there is a norm.
-fn add_normed(x: &mut [f32], mut residual: Vec<f32>, norm: &Option<Vec<f32>>, eps: f32) {
+fn add_normed(x: &mut [f32], residual: &mut [f32], norm: &Option<Vec<f32>>, eps: f32) {
     if let Some(weight) = norm {
-        residual.chunks_exact_mut(weight.len()).for_each(|row| rms_norm_in_place(row, weight, eps));
+        norm_rows(residual, weight, eps);
     }
-    add(x, &residual);
+    add(x, residual);
 }
 
 fn add_bias(rows: &mut [f32], bias: &Option<Vec<f32>>) {

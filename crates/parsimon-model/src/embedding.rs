@@ -56,19 +56,11 @@ impl Embedding {
         }
     }
 
-    /// `[n, vocab]` products of `x [n, hidden]` with all rows.
-    pub(crate) fn project(&self, x: &[f32], n: usize) -> Vec<f32> {
+    /// Writes the `[n, vocab]` products of `x [n, hidden]` with all rows.
+    pub(crate) fn project_into(&self, x: &[f32], n: usize, out: &mut [f32]) {
         match self {
-            Embedding::Dense(matrix) => {
-                let mut out = vec![0.0; n * matrix.shape().0];
-                matrix.matmul_into(x, n, &mut out);
-                out
-            }
-            Embedding::Half(matrix) => {
-                let mut out = vec![0.0; n * matrix.shape().0];
-                matrix.matmul_into(x, n, &mut out);
-                out
-            }
+            Embedding::Dense(matrix) => matrix.matmul_into(x, n, out),
+            Embedding::Half(matrix) => matrix.matmul_into(x, n, out),
             Embedding::Blocks(blocks) => {
                 let product = |first: usize| {
                     let rows = ROWS.min(blocks.m - first);
@@ -79,13 +71,11 @@ impl Embedding {
                 };
                 let starts: Vec<usize> = (0..blocks.m).step_by(ROWS).collect();
                 let parts: Vec<_> = starts.into_par_iter().map(product).collect();
-                let mut out = vec![0.0; n * blocks.m];
                 for (first, rows, part) in parts {
                     for (out, part) in out.chunks_exact_mut(blocks.m).zip(part.chunks_exact(rows)) {
                         out[first..first + rows].copy_from_slice(part);
                     }
                 }
-                out
             }
         }
     }

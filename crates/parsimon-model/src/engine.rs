@@ -18,6 +18,7 @@ pub(crate) use memory::mib;
 pub use options::{EngineOptions, EngineStats, NGramOptions};
 pub use request::{Event, FinishReason, Request, RequestId, SampledToken, TokenConstraint, Usage};
 
+use crate::workspace::Workspace;
 use crate::{Model, ModelError, Sampler};
 use prefix::PrefixCache;
 use sequence::Sequence;
@@ -102,6 +103,9 @@ pub struct Engine {
     /// By age.
     running: Vec<Sequence>,
     pool: KvPool,
+    work: Workspace,
+    /// Of the pass that runs.
+    logits: Vec<f32>,
     prefix: PrefixCache,
     /// What happened between steps.
     pending: Vec<Event>,
@@ -126,6 +130,8 @@ impl Engine {
             waiting: VecDeque::new(),
             running: Vec::new(),
             pool,
+            work: Workspace::default(),
+            logits: Vec::new(),
             prefix: PrefixCache::default(),
             pending: Vec::new(),
             stats,

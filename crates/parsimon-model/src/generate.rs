@@ -36,7 +36,7 @@ pub fn generate(
         if stop || tokens.len() == options.max_tokens || state.len() >= model.config().context_length() {
             break;
         }
-        logits = model.last_logits(&[token], &mut state)?;
+        model.last_logits_into(&[token], &mut state, &mut logits)?;
     }
     Ok(tokens)
 }

@@ -99,6 +99,7 @@ mod synthetic;
 mod text;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
+mod workspace;
 
 pub use bind::LoadOptions;
 #[cfg(feature = "chat")]

@@ -45,21 +45,30 @@ impl Linear {
         }
     }
 
-    /// `[n, m]` outputs of the activations.
+    /// Writes the `[n, m]` outputs of the activations.
     ///
     /// # Errors
     ///
     /// [`ModelError::Activation`] when a low-bit layer meets activations that are not finite.
-    pub fn apply(&self, x: &mut Activations<'_>) -> Result<Vec<f32>, ModelError> {
+    ///
+    /// # Panics
+    ///
+    /// When `out` has another length, or the activations have other features.
+    pub fn apply_into(&self, x: &mut Activations<'_>, out: &mut [f32]) -> Result<(), ModelError> {
         let n = x.n;
-        let mut out = vec![0.0; n * self.shape().0];
         match self {
-            Linear::Dense(matrix) => matrix.matmul_into(x.values(), n, &mut out),
-            Linear::Half(matrix) => matrix.matmul_into(x.values(), n, &mut out),
-            Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_matrix(matrix))?, &mut out),
-            Linear::BitNet(matrix) => matrix.matmul_into(x.integers(&matrix.act_config())?, &mut out),
+            Linear::Dense(matrix) => matrix.matmul_into(x.values(), n, out),
+            Linear::Half(matrix) => matrix.matmul_into(x.values(), n, out),
+            Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_matrix(matrix))?, out),
+            Linear::BitNet(matrix) => matrix.matmul_into(x.integers(&matrix.act_config())?, out),
         }
-        Ok(out)
+        Ok(())
+    }
+
+    /// As [`Linear::apply_into`], where `out` takes the length that it needs.
+    pub(crate) fn apply_to(&self, x: &mut Activations<'_>, out: &mut Vec<f32>) -> Result<(), ModelError> {
+        out.resize(x.n * self.shape().0, 0.0);
+        self.apply_into(x, out)
     }
 }
 
@@ -67,7 +76,7 @@ impl Linear {
 const PARALLEL_MIN: usize = 1 << 14;
 
 /// Computes the row of a token.
-type Row<'a> = Box<dyn Fn(usize, &mut [f32]) + Sync + 'a>;
+type Row<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync + 'a);
 
 /// Activations `[n, k]` that several layers read: stored, or made a row at a time where they are read.
 ///
@@ -81,7 +90,8 @@ type Row<'a> = Box<dyn Fn(usize, &mut [f32]) + Sync + 'a>;
 ///
 /// let double = |token: usize, row: &mut [f32]| row.fill(2.0 * token as f32);
 /// let layer = Linear::Dense(DenseMatrix::new(vec![1.0; 3 * 4], 3, 4));
-/// let y = layer.apply(&mut Activations::from_rows(2, 4, double))?;
+/// let mut y = [0.0; 2 * 3];
+/// layer.apply_into(&mut Activations::from_rows(2, 4, &double), &mut y)?;
 /// assert_eq!(y, [0.0, 0.0, 0.0, 8.0, 8.0, 8.0]);
 /// # Ok::<(), parsimon_model::ModelError>(())
 /// ```
@@ -90,27 +100,34 @@ pub struct Activations<'a> {
     source: Source<'a>,
     n: usize,
     k: usize,
-    /// The first `used` hold these activations, each in another way; the rest are buffers.
-    prepared: Vec<PreparedActivations>,
+    buffers: ActivationBuffers,
+    /// So many of the prepared ones hold these activations, each in another way.
     used: usize,
+    /// Whether the values of rows are there: from the first dense layer on.
+    is_stored: bool,
     /// As 8-bit integers with a scale a token, once a BitNet layer asked.
     integers: Option<PreparedActivations>,
 }
 
+#[derive(Clone, Copy)]
 enum Source<'a> {
     Stored(&'a [f32]),
-    /// `values` are there from the first dense layer on.
-    Rows {
-        row: Row<'a>,
-        values: Option<Vec<f32>>,
-    },
+    Rows(Row<'a>),
+}
+
+/// What activations leave to those that come after them: nothing is allocated where shapes repeat.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct ActivationBuffers {
+    prepared: Vec<PreparedActivations>,
+    /// Rows for dense layers.
+    values: Vec<f32>,
 }
 
 impl fmt::Debug for Source<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Stored(values) => f.debug_tuple("Stored").field(values).finish(),
-            Source::Rows { values, .. } => f.debug_struct("Rows").field("values", values).finish_non_exhaustive(),
+            Source::Rows(_) => f.debug_tuple("Rows").finish_non_exhaustive(),
         }
     }
 }
@@ -133,25 +150,25 @@ impl<'a> Activations<'a> {
     /// # Panics
     ///
     /// When `n` or `k` is 0.
-    pub fn from_rows(n: usize, k: usize, row: impl Fn(usize, &mut [f32]) + Sync + 'a) -> Self {
+    pub fn from_rows(n: usize, k: usize, row: Row<'a>) -> Self {
         assert!(n > 0 && k > 0, "the activations must be [n, k]");
-        Self::with_source(Source::Rows { row: Box::new(row), values: None }, n, k)
+        Self::with_source(Source::Rows(row), n, k)
     }
 
     fn with_source(source: Source<'a>, n: usize, k: usize) -> Self {
-        Activations { source, n, k, prepared: Vec::new(), used: 0, integers: None }
+        Activations { source, n, k, buffers: ActivationBuffers::default(), used: 0, is_stored: false, integers: None }
     }
 
     /// Takes the buffers of activations that are done with: nothing is allocated where shapes repeat.
-    pub(crate) fn reusing(mut self, buffers: &mut Vec<PreparedActivations>) -> Self {
-        self.prepared = std::mem::take(buffers);
-        self.used = 0;
+    pub(crate) fn reusing(mut self, buffers: &mut ActivationBuffers) -> Self {
+        self.buffers = std::mem::take(buffers);
+        (self.used, self.is_stored) = (0, false);
         self
     }
 
     /// Leaves the buffers to the next.
-    pub(crate) fn finish(self, buffers: &mut Vec<PreparedActivations>) {
-        *buffers = self.prepared;
+    pub(crate) fn finish(self, buffers: &mut ActivationBuffers) {
+        *buffers = self.buffers;
     }
 
     /// Tokens.
@@ -166,9 +183,16 @@ impl<'a> Activations<'a> {
 
     /// `[n, k]`.
     fn values(&mut self) -> &[f32] {
-        match &mut self.source {
+        match self.source {
             Source::Stored(values) => values,
-            Source::Rows { row, values } => values.get_or_insert_with(|| store(row, self.n, self.k)),
+            Source::Rows(row) => {
+                if !self.is_stored {
+                    self.buffers.values.resize(self.n * self.k, 0.0);
+                    store(row, self.k, &mut self.buffers.values);
+                    self.is_stored = true;
+                }
+                &self.buffers.values
+            }
         }
     }
 
@@ -182,36 +206,35 @@ impl<'a> Activations<'a> {
 
     fn prepared(&mut self, config: &ActConfig) -> Result<&PreparedActivations, ModelError> {
         let (n, k) = (self.n, self.k);
-        let at = match self.prepared[..self.used].iter().position(|prepared| prepared.config() == config) {
+        let ActivationBuffers { prepared, values: rows } = &mut self.buffers;
+        let at = match prepared[..self.used].iter().position(|prepared| prepared.config() == config) {
             Some(at) => at,
             None => {
-                if self.used == self.prepared.len() {
-                    self.prepared.push(PreparedActivations::empty());
+                if self.used == prepared.len() {
+                    prepared.push(PreparedActivations::empty());
                 }
-                let next = &mut self.prepared[self.used];
-                match &self.source {
+                let next = &mut prepared[self.used];
+                match self.source {
                     Source::Stored(values) => next.prepare(values, n, k, config)?,
-                    Source::Rows { values: Some(values), .. } => next.prepare(values, n, k, config)?,
-                    Source::Rows { row, values: None } => next.prepare_with(n, k, config, row)?,
+                    Source::Rows(_) if self.is_stored => next.prepare(rows, n, k, config)?,
+                    Source::Rows(row) => next.prepare_with(n, k, config, row)?,
                 }
                 self.used += 1;
                 self.used - 1
             }
         };
-        Ok(&self.prepared[at])
+        Ok(&prepared[at])
     }
 }
 
 /// All rows, tokens in parallel.
-fn store(row: &Row<'_>, n: usize, k: usize) -> Vec<f32> {
-    let mut values = vec![0.0; n * k];
-    if n == 1 {
-        row(0, &mut values);
+fn store(row: Row<'_>, k: usize, values: &mut [f32]) {
+    if values.len() == k {
+        row(0, values);
     } else {
         let rows = values.par_chunks_exact_mut(k).with_min_len(PARALLEL_MIN.div_ceil(k));
         rows.enumerate().for_each(|(token, out)| row(token, out));
     }
-    values
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use parsimon_attn::{Attention, KvDtype, KvPool, KvSequence};
 
 use crate::batch::{Batch, Pass, Segment};
-use crate::block::{Block, rms_norm};
+use crate::block::{Block, norm_rows};
 use crate::embedding::Embedding;
+use crate::linear::ActivationBuffers;
 use crate::rope::RopePhase;
+use crate::workspace::Workspace;
 use crate::{Activations, Linear, ModelConfig, ModelError, PackCacheReport, RopeFrequencies};
 
 /// A model ready to run.
@@ -32,6 +34,7 @@ pub struct KvState {
     tokens: Vec<u32>,
     /// What the keys were rotated with.
     phase: RopePhase,
+    work: Workspace,
 }
 
 impl KvState {
@@ -83,6 +86,7 @@ impl Model {
             sequence: KvSequence::default(),
             tokens: Vec::new(),
             phase: RopePhase::default(),
+            work: Workspace::default(),
         }
     }
 
@@ -103,8 +107,11 @@ impl Model {
     /// [`ModelError::TokenOutOfRange`] and [`ModelError::ContextFull`] before anything changes; [`ModelError::Activation`] when a
     /// low-bit layer meets a number that is not finite.
     pub fn logits(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
-        let hidden = self.hidden(tokens, state)?;
-        self.project(&hidden, tokens.len())
+        let (hidden, buffers) = self.hidden(tokens, state)?;
+        let n = tokens.len();
+        let mut logits = vec![0.0; n * self.config.vocab_size];
+        self.project_into(hidden, n, &mut logits, buffers)?;
+        Ok(logits)
     }
 
     /// Logits `[vocab]` after the last of `tokens`; the output layer runs for that position alone.
@@ -113,11 +120,28 @@ impl Model {
     ///
     /// As [`Model::logits`]; [`ModelError::EmptyPrompt`] without tokens.
     pub fn last_logits(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
+        let mut logits = vec![0.0; self.config.vocab_size];
+        self.last_logits_into(tokens, state, &mut logits)?;
+        Ok(logits)
+    }
+
+    /// As [`Model::last_logits`], into the caller's buffer. A token after others allocates nothing, but a page of keys and values when
+    /// the last one is full; the buffers are kept in `state`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::last_logits`].
+    ///
+    /// # Panics
+    ///
+    /// When `logits.len() != vocab_size`.
+    pub fn last_logits_into(&self, tokens: &[u32], state: &mut KvState, logits: &mut [f32]) -> Result<(), ModelError> {
+        assert_eq!(logits.len(), self.config.vocab_size, "the logits must be [vocab]");
         if tokens.is_empty() {
             return Err(ModelError::EmptyPrompt);
         }
-        let hidden = self.hidden(tokens, state)?;
-        self.project(&hidden[hidden.len() - self.config.hidden_size..], 1)
+        let (hidden, buffers) = self.hidden(tokens, state)?;
+        self.project_into(&hidden[hidden.len() - self.config.hidden_size..], 1, logits, buffers)
     }
 
     /// The embedding of a text: the mean of the normalized outputs of the last block over all positions, scaled to length 1.
@@ -129,7 +153,8 @@ impl Model {
         if tokens.is_empty() {
             return Err(ModelError::EmptyPrompt);
         }
-        let hidden = self.hidden(tokens, &mut self.new_state())?;
+        let mut state = self.new_state();
+        let (hidden, _) = self.hidden(tokens, &mut state)?;
         let mut sums = vec![0.0f64; self.config.hidden_size];
         for row in hidden.chunks_exact(self.config.hidden_size) {
             sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
@@ -138,37 +163,44 @@ impl Model {
         Ok(sums.iter().map(|x| if norm > 0.0 { (x / norm) as f32 } else { 0.0 }).collect())
     }
 
-    /// The normalized output of the last block, `[n, hidden]`.
-    fn hidden(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
+    /// The normalized output of the last block, `[n, hidden]`, and the buffers for what comes after it.
+    fn hidden<'s>(
+        &self,
+        tokens: &[u32],
+        state: &'s mut KvState,
+    ) -> Result<(&'s [f32], &'s mut ActivationBuffers), ModelError> {
         self.check_tokens(tokens, state.len())?;
-        if tokens.is_empty() {
-            return Ok(Vec::new());
-        }
         let held = state.len();
         let phase = self.rope.phase(held + tokens.len());
-        if held > 0 && phase != state.phase {
-            return self.renew(tokens, state);
-        }
-        let KvState { pool, sequence, .. } = state;
-        let segments = vec![Segment { tokens, sequence, len: held + tokens.len() }];
-        let hidden = self.run(Batch { pool, segments, pass: Pass::Fast })?;
-        state.note(tokens, phase, self.rope.depends_on_length());
-        Ok(hidden)
+        let first = if tokens.is_empty() {
+            state.work.restart(self.config.hidden_size);
+            0
+        } else if held > 0 && phase != state.phase {
+            self.renew(tokens, state)?;
+            held
+        } else {
+            let KvState { pool, sequence, work, .. } = state;
+            let segments = &mut [Segment { tokens, sequence, len: held + tokens.len() }];
+            self.run(Batch { pool, segments, pass: Pass::Fast }, work)?;
+            state.note(tokens, phase, self.rope.depends_on_length());
+            0
+        };
+        let Workspace { x, activations, .. } = &mut state.work;
+        Ok((&x[first * self.config.hidden_size..], activations))
     }
 
-    /// As [`hidden`](Self::hidden) where the keys of `state` were rotated with a table that does not hold any more: all tokens run again.
-    fn renew(&self, tokens: &[u32], state: &mut KvState) -> Result<Vec<f32>, ModelError> {
+    /// Runs all tokens again, where the keys of `state` were rotated with a table that does not hold any more.
+    fn renew(&self, tokens: &[u32], state: &mut KvState) -> Result<(), ModelError> {
         let all = [&*state.tokens, tokens].concat();
         let mut sequence = KvSequence::default();
-        let segments = vec![Segment { tokens: &all, sequence: &mut sequence, len: all.len() }];
-        let hidden = self.run(Batch { pool: &mut state.pool, segments, pass: Pass::Fast });
-        if hidden.is_ok() {
+        let segments = &mut [Segment { tokens: &all, sequence: &mut sequence, len: all.len() }];
+        let result = self.run(Batch { pool: &mut state.pool, segments, pass: Pass::Fast }, &mut state.work);
+        if result.is_ok() {
             std::mem::swap(&mut state.sequence, &mut sequence);
+            state.note(tokens, self.rope.phase(all.len()), true);
         }
         state.pool.truncate(&mut sequence, 0);
-        let hidden = hidden?;
-        state.note(tokens, self.rope.phase(all.len()), true);
-        Ok(hidden[(all.len() - tokens.len()) * self.config.hidden_size..].to_vec())
+        result
     }
 
     /// Whether the keys of a sequence of `held` tokens are of no use when it grows to `len`, because another rotary table holds then: the
@@ -177,32 +209,33 @@ impl Model {
         held > 0 && self.rope.phase(held) != self.rope.phase(len)
     }
 
-    /// The normalized output of the last block for the tokens of all segments, `[n, hidden]`; no segment is empty, and all tokens are checked.
+    /// Leaves the normalized output of the last block in the stream of `work`, `[n, hidden]` for the tokens of all segments; no segment is empty,
+    /// and all tokens are checked.
     ///
     /// The sequences grow by the tokens, or stay as they are when there is an error.
-    pub(crate) fn run(&self, mut batch: Batch<'_>) -> Result<Vec<f32>, ModelError> {
-        let x = self.stream(&mut batch)?;
-        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps))
+    pub(crate) fn run(&self, mut batch: Batch<'_, '_>, work: &mut Workspace) -> Result<(), ModelError> {
+        self.stream(&mut batch, work)?;
+        norm_rows(&mut work.x, &self.norm, self.config.rms_norm_eps);
+        work.finish_pass(batch.n());
+        Ok(())
     }
 
     /// The residual stream behind the last block.
-    fn stream(&self, batch: &mut Batch<'_>) -> Result<Vec<f32>, ModelError> {
+    fn stream(&self, batch: &mut Batch<'_, '_>, work: &mut Workspace) -> Result<(), ModelError> {
         batch.reserve()?;
-        let mut x = Vec::new();
+        let x = work.restart(self.config.hidden_size);
         for &token in batch.segments.iter().flat_map(|segment| segment.tokens) {
-            self.embed.push_row(token as usize, &mut x);
+            self.embed.push_row(token as usize, x);
         }
         if let Some(scale) = self.config.block.embed_scale {
             x.iter_mut().for_each(|x| *x *= scale);
         }
-        let angles = batch.angles(&self.rope);
-        let mut buffers = Vec::new();
+        batch.angles_into(&self.rope, &mut work.angles);
         for (layer, (block, attention)) in self.blocks.iter().zip(&self.attention).enumerate() {
-            let shared = (&self.config, attention);
-            block.forward(shared, &angles, (batch, layer), &mut x, &mut buffers)?;
+            block.forward((&self.config, attention), (batch, layer), work)?;
         }
         batch.advance();
-        Ok(x)
+        Ok(())
     }
 
     /// Whether `tokens` may stand from position `start` on.
@@ -218,17 +251,27 @@ impl Model {
         Ok(())
     }
 
-    /// Logits `[n, vocab]` of normalized outputs.
-    pub(crate) fn project(&self, hidden: &[f32], n: usize) -> Result<Vec<f32>, ModelError> {
-        let mut logits = match &self.lm_head {
-            _ if n == 0 => Vec::new(),
-            Some(linear) => linear.apply(&mut Activations::new(hidden, n))?,
-            None => self.embed.project(hidden, n),
-        };
+    /// Writes the logits `[n, vocab]` of normalized outputs.
+    pub(crate) fn project_into(
+        &self,
+        hidden: &[f32],
+        n: usize,
+        logits: &mut [f32],
+        buffers: &mut ActivationBuffers,
+    ) -> Result<(), ModelError> {
+        match &self.lm_head {
+            _ if n == 0 => {}
+            Some(linear) => {
+                let mut inputs = Activations::new(hidden, n).reusing(buffers);
+                linear.apply_into(&mut inputs, logits)?;
+                inputs.finish(buffers);
+            }
+            None => self.embed.project_into(hidden, n, logits),
+        }
         if let Some(cap) = self.config.block.logit_soft_cap {
             logits.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
         }
-        Ok(logits)
+        Ok(())
     }
 
     fn output_bytes(&self) -> usize {

@@ -121,12 +121,15 @@ impl RopeFrequencies {
         self.growth != Growth::None
     }
 
-    /// Cosines and sines of some positions of a sequence of `len` tokens.
-    pub(crate) fn angles(&self, positions: Range<usize>, len: usize) -> RopeAngles {
+    /// Appends cosines and sines of some positions of a sequence of `len` tokens.
+    pub(crate) fn append_angles(&self, positions: Range<usize>, len: usize, out: &mut RopeAngles) {
         let (inv_freq, scaling) = (self.inv_freq_at(len), self.attention_scaling);
         let angles = positions.flat_map(|t| inv_freq.iter().map(move |f| t as f64 * f));
-        let (cos, sin) = angles.map(|angle| ((scaling * angle.cos()) as f32, (scaling * angle.sin()) as f32)).unzip();
-        RopeAngles { half: inv_freq.len(), head_dim: self.head_dim, cos, sin }
+        for angle in angles {
+            out.cos.push((scaling * angle.cos()) as f32);
+            out.sin.push((scaling * angle.sin()) as f32);
+        }
+        (out.half, out.head_dim) = (inv_freq.len(), self.head_dim);
     }
 }
 
@@ -167,7 +170,8 @@ fn yarn(base: &[f64], theta: f64, scaling: &RopeScaling) -> Vec<f64> {
     base.iter().enumerate().map(|(i, f)| f / factor * ramp(i) + f * (1.0 - ramp(i))).collect()
 }
 
-/// Cosines and sines of the positions of some tokens.
+/// Cosines and sines of the positions of some tokens, of one sequence or several of one model.
+#[derive(Clone, Default, Debug)]
 pub(crate) struct RopeAngles {
     half: usize,
     head_dim: usize,
@@ -176,14 +180,10 @@ pub(crate) struct RopeAngles {
 }
 
 impl RopeAngles {
-    /// The positions of several sequences, one after the other.
-    pub(crate) fn concat(parts: impl Iterator<Item = RopeAngles>) -> Self {
-        let append = |mut all: RopeAngles, part: RopeAngles| {
-            all.cos.extend(part.cos);
-            all.sin.extend(part.sin);
-            all
-        };
-        parts.reduce(append).unwrap_or(RopeAngles { half: 0, head_dim: 0, cos: Vec::new(), sin: Vec::new() })
+    /// No positions.
+    pub(crate) fn clear(&mut self) {
+        self.cos.clear();
+        self.sin.clear();
     }
 
     /// Rotates `x [n, heads, head_dim]` in place; what is beyond the pairs of a head stays.

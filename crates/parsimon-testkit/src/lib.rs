@@ -4,10 +4,15 @@
 //! goes through [`golden`], which says plainly what it skips when the folder is absent and counts what ran: with
 //! `PARSIMON_GOLDEN_LOG=FILE` every call adds a line `crate<TAB>place<TAB>cases<TAB>skipped` to FILE, and `cargo xtask ci` prints the
 //! sums.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
+mod alloc;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+pub use alloc::{CountingAllocator, allocations};
 
 /// The folder of shared golden data, whether it exists or not.
 pub fn shared_dir() -> PathBuf {

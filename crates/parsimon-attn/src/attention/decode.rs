@@ -19,7 +19,7 @@ const PARALLEL_MIN: usize = 1 << 19;
 
 const LANES: usize = 16;
 
-pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: &mut [f32]) {
+pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
     match kv.dtype() {
         KvDtype::F32 => forward_of::<f32>(config, q, kv, out, lse),
         KvDtype::F16 => forward_of::<f16>(config, q, kv, out, lse),
@@ -28,24 +28,32 @@ pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut 
     }
 }
 
-fn forward_of<E: Element>(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: &mut [f32]) {
+fn forward_of<E: Element>(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
     let AttnConfig { heads, d_qk, d_v, mask, soft_cap, .. } = *config;
     let n_q = heads.n_q();
     let t_q = q.len() / (n_q * d_qk);
-    let scale = config.dot_scale();
-    let row = |(at, (out, lse)): (usize, (&mut [f32], &mut f32))| {
+    let row = |at: usize, out: &mut [f32]| {
         let (i, h) = (at / n_q, at % n_q);
         let keys = mask.visible(i, t_q, kv.len());
         let q = &q[at * d_qk..][..d_qk];
         let (k_head, v_head) = (heads.k_of(h), heads.v_of(h));
+        let scale = config.dot_scale();
         let row = Row { q, kv, k_head, v_head, keys, scale, cap: soft_cap, out, element: PhantomData::<E> };
-        *lse = vectorize(Level::best(), row);
+        vectorize(Level::best(), row)
     };
     let work = t_q * n_q * kv.len() * (d_qk + d_v);
-    if work >= PARALLEL_MIN && rayon::current_num_threads() > 1 {
-        out.par_chunks_exact_mut(d_v).zip(lse.par_iter_mut()).enumerate().for_each(row);
-    } else {
-        out.chunks_exact_mut(d_v).zip(lse.iter_mut()).enumerate().for_each(row);
+    let is_parallel = work >= PARALLEL_MIN && rayon::current_num_threads() > 1;
+    match (lse, is_parallel) {
+        (Some(lse), true) => {
+            let rows = out.par_chunks_exact_mut(d_v).zip(lse).enumerate();
+            rows.for_each(|(at, (out, lse))| *lse = row(at, out));
+        }
+        (Some(lse), false) => {
+            let rows = out.chunks_exact_mut(d_v).zip(lse).enumerate();
+            rows.for_each(|(at, (out, lse))| *lse = row(at, out));
+        }
+        (None, true) => out.par_chunks_exact_mut(d_v).enumerate().for_each(|(at, out)| _ = row(at, out)),
+        (None, false) => out.chunks_exact_mut(d_v).enumerate().for_each(|(at, out)| _ = row(at, out)),
     }
 }
 

@@ -26,7 +26,7 @@ const TILE: usize = 64;
 /// Queries of the inner kernel.
 const ROWS: usize = 4;
 
-pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: &mut [f32]) {
+pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], mut lse: Option<&mut [f32]>) {
     let AttnConfig { heads, d_qk, d_v, .. } = *config;
     let n_q = heads.n_q();
     let t_q = q.len() / (n_q * d_qk);
@@ -50,7 +50,9 @@ pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut 
         for (r, (row, &row_lse)) in tile.out.chunks_exact(d_v).zip(&tile.lse).enumerate() {
             let at = (i0 + r) * n_q + h;
             out[at * d_v..][..d_v].copy_from_slice(row);
-            lse[at] = row_lse;
+            if let Some(lse) = &mut lse {
+                lse[at] = row_lse;
+            }
         }
     }
 }

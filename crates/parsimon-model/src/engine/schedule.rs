@@ -5,6 +5,7 @@ use parsimon_attn::KvPool;
 use super::sequence::Sequence;
 use super::{Engine, Event, FinishReason, RequestId};
 use crate::batch::{Batch, Pass, Segment};
+use crate::workspace::Workspace;
 use crate::{Model, ModelError};
 
 impl Engine {
@@ -189,8 +190,9 @@ impl Engine {
         }
         let mut sequences: Vec<&mut Sequence> =
             self.running.iter_mut().filter(|sequence| ids.contains(&sequence.id)).collect();
-        match logits(&self.model, &mut self.pool, &mut sequences, pass) {
-            Ok(logits) => self.choose(ids, logits, events),
+        let Engine { model, pool, work, logits, .. } = self;
+        match logits_into(model, (pool, work), &mut sequences, pass, logits) {
+            Ok(()) => self.choose(ids, events),
             Err(error) if members.len() == 1 => self.fail(members[0], error, events),
             // The pass changed nothing: each alone shows whose it was.
             Err(_) => ids.iter().for_each(|id| self.run_group(&[*id], pass, events)),
@@ -198,8 +200,9 @@ impl Engine {
     }
 
     /// Gives every sequence its rows of the logits, and ends those that are done.
-    fn choose(&mut self, ids: &[RequestId], mut logits: Vec<f32>, events: &mut Vec<Event>) {
+    fn choose(&mut self, ids: &[RequestId], events: &mut Vec<Event>) {
         let vocab_size = self.model.config().vocab_size;
+        let mut logits = std::mem::take(&mut self.logits);
         let mut rest = logits.as_mut_slice();
         for &id in ids {
             let Some(at) = self.position(id) else { continue };
@@ -218,6 +221,7 @@ impl Engine {
                 Ok(None) => {}
             }
         }
+        self.logits = logits;
     }
 
     /// Lets others begin like a prompt that has just been seen.
@@ -232,34 +236,36 @@ impl Engine {
 }
 
 /// Logits of all rows that choose tokens, in the order of the sequences, which stay as they were when there is an error.
-fn logits(
+fn logits_into(
     model: &Model,
-    pool: &mut KvPool,
+    (pool, work): (&mut KvPool, &mut Workspace),
     sequences: &mut [&mut Sequence],
     pass: Pass,
-) -> Result<Vec<f32>, ModelError> {
-    let hidden_size = model.config().hidden_size;
-    let choices: Vec<(usize, usize)> =
-        sequences.iter().map(|sequence| (sequence.feed.len(), sequence.choices)).collect();
-    let segments = sequences
+    logits: &mut Vec<f32>,
+) -> Result<(), ModelError> {
+    let (hidden_size, vocab_size) = (model.config().hidden_size, model.config().vocab_size);
+    let mut segments: Vec<Segment<'_>> = sequences
         .iter_mut()
         .map(|sequence| {
             let (tokens, len) = (&sequence.feed, sequence.rotated_for);
             Segment { tokens, sequence: &mut sequence.kv, len }
         })
         .collect();
-    let hidden = model.run(Batch { pool, segments, pass })?;
-    let (mut chosen, mut at) = (Vec::new(), 0);
-    for (n, choices) in choices {
-        at += n;
-        chosen.extend_from_slice(&hidden[(at - choices) * hidden_size..at * hidden_size]);
+    model.run(Batch { pool, segments: &mut segments, pass }, work)?;
+    let Workspace { x, activations, .. } = work;
+    let (mut chosen, mut at) = (0, 0);
+    for sequence in &*sequences {
+        at += sequence.feed.len();
+        x.copy_within((at - sequence.choices) * hidden_size..at * hidden_size, chosen * hidden_size);
+        chosen += sequence.choices;
     }
-    let logits = model.project(&chosen, chosen.len() / hidden_size);
-    if logits.is_err() {
+    logits.resize(chosen * vocab_size, 0.0);
+    let result = model.project_into(&x[..chosen * hidden_size], chosen, logits, activations);
+    if result.is_err() {
         for sequence in sequences {
             let before = sequence.kv.len() - sequence.feed.len();
             pool.truncate(&mut sequence.kv, before);
         }
     }
-    logits
+    result
 }

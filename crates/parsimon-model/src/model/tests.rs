@@ -89,12 +89,33 @@ pub(crate) fn random_model(forms: Forms<'_>, level: Level) -> Model {
     }
 }
 
+fn product(linear: &Linear, x: &[f32], n: usize) -> Vec<f32> {
+    let mut out = Vec::new();
+    linear.apply_to(&mut Activations::new(x, n), &mut out).unwrap();
+    out
+}
+
+fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    let row = normed(x, weight, eps);
+    out.chunks_exact_mut(weight.len()).enumerate().for_each(|(token, out)| row(token, out));
+    out
+}
+
+fn project(model: &Model, hidden: &[f32], n: usize) -> Vec<f32> {
+    let mut logits = vec![0.0; n * model.config.vocab_size];
+    model.project_into(hidden, n, &mut logits, &mut ActivationBuffers::default()).unwrap();
+    logits
+}
+
 /// `down (silu(gate x) * (up x))` with every step stored.
 fn unfused_gated(gated: &Gated<'_>, x: &[f32], n: usize) -> Vec<f32> {
-    let [gate, up] = gated.both(&mut Activations::new(x, n)).unwrap();
+    let mut both = [Vec::new(), Vec::new()];
+    gated.both(&mut Activations::new(x, n), &mut both).unwrap();
+    let [gate, up] = both;
     let mut inner = vec![0.0; gate.len()];
     vectorize(Level::best(), Glu { act: Activation::Silu, gate: &gate, up: &up, out: &mut inner });
-    gated.down.apply(&mut Activations::new(&inner, n)).unwrap()
+    product(gated.down, &inner, n)
 }
 
 /// [`Block::forward`] with every step stored.
@@ -108,7 +129,8 @@ fn unfused_block(
 ) {
     let config = &model.config;
     let stored = rms_norm(x, &block.input_norm, config.rms_norm_eps);
-    let [mut q, mut k, v] = block.qkv(&mut Activations::new(&stored, n)).unwrap();
+    let [mut q, mut k, mut v] = [const { Vec::new() }; 3];
+    block.qkv(&mut Activations::new(&stored, n), [&mut q, &mut k, &mut v]).unwrap();
     if let Some(aug_q) = &block.aug_q {
         q = unfused_gated(&aug_q.gated(), &q, n);
     }
@@ -117,7 +139,7 @@ fn unfused_block(
     state.pool.write(layer, &state.sequence, &k, &v).unwrap();
     let mut heads = vec![0.0; q.len()];
     model.attention[0].forward_into(&q, state.pool.view(layer, &state.sequence, n), &mut heads, None).unwrap();
-    add(x, &block.o_proj.apply(&mut Activations::new(&heads, n)).unwrap());
+    add(x, &product(&block.o_proj, &heads, n));
     let stored = rms_norm(x, &block.mlp_norm, config.rms_norm_eps);
     add(x, &unfused_gated(&block.gated(), &stored, n));
 }
@@ -126,13 +148,14 @@ fn unfused_logits(model: &Model, tokens: &[u32], state: &mut KvState) -> Vec<f32
     let (n, start) = (tokens.len(), state.len());
     let mut x = Vec::new();
     tokens.iter().for_each(|&token| model.embed.push_row(token as usize, &mut x));
-    let angles = model.rope.angles(start..start + n, start + n);
+    let mut angles = RopeAngles::default();
+    model.rope.append_angles(start..start + n, start + n, &mut angles);
     state.pool.reserve(&mut state.sequence, n).unwrap();
     for (layer, block) in model.blocks.iter().enumerate() {
         unfused_block(block, model, &angles, (state, layer), &mut x, n);
     }
     state.pool.advance(&mut state.sequence, n);
-    model.project(&rms_norm(&x, &model.norm, model.config.rms_norm_eps), n).unwrap()
+    project(model, &rms_norm(&x, &model.norm, model.config.rms_norm_eps), n)
 }
 
 const TWO: Option<Levels> = Some(Levels::Bits(2));
@@ -164,11 +187,13 @@ fn a_block_prepares_once_for_qkv_and_once_for_gate_and_up() {
     let check = |forms: Forms<'_>, qkv: usize, gate_up: usize| {
         let model = random_model(forms, Level::best());
         let block = &model.blocks[0];
-        let mut inputs = normed(&x, &block.input_norm, model.config.rms_norm_eps);
-        block.qkv(&mut inputs).unwrap();
+        let rows = normed(&x, &block.input_norm, model.config.rms_norm_eps);
+        let mut inputs = Activations::from_rows(3, 128, &rows);
+        block.qkv(&mut inputs, [&mut Vec::new(), &mut Vec::new(), &mut Vec::new()]).unwrap();
         assert_eq!(inputs.preparations(), qkv, "QKV of {forms:?}");
-        let mut inputs = normed(&x, &block.mlp_norm, model.config.rms_norm_eps);
-        block.gated().both(&mut inputs).unwrap();
+        let rows = normed(&x, &block.mlp_norm, model.config.rms_norm_eps);
+        let mut inputs = Activations::from_rows(3, 128, &rows);
+        block.gated().both(&mut inputs, &mut [Vec::new(), Vec::new()]).unwrap();
         assert_eq!(inputs.preparations(), gate_up, "gate and up of {forms:?}");
     };
     check(&[TWO], 1, 1);
@@ -207,17 +232,17 @@ fn check_exact_passes(model: &Model, what: &str) {
         alone.extend(tokens.iter().flat_map(|&token| model.logits(&[token], &mut state).unwrap()));
     }
 
-    let mut pool = model.new_state().pool;
+    let (mut pool, mut work) = (model.new_state().pool, Workspace::default());
     let mut sequences: Vec<KvSequence> = vec![KvSequence::default(); lengths.len()];
     for (i, sequence) in sequences.iter_mut().enumerate() {
         let tokens = before(i);
-        let segments = vec![Segment { tokens: &tokens, sequence, len: 0 }];
-        model.run(Batch { pool: &mut pool, segments, pass: Pass::Fast }).unwrap();
+        let segments = &mut [Segment { tokens: &tokens, sequence, len: 0 }];
+        model.run(Batch { pool: &mut pool, segments, pass: Pass::Fast }, &mut work).unwrap();
     }
-    let segments =
+    let mut segments: Vec<Segment<'_>> =
         tokens.iter().zip(&mut sequences).map(|(tokens, sequence)| Segment { tokens, sequence, len: 0 }).collect();
-    let hidden = model.run(Batch { pool: &mut pool, segments, pass: Pass::Exact }).unwrap();
-    assert_eq!(model.project(&hidden, Batch::EXACT_MAX).unwrap(), alone, "{what}");
+    model.run(Batch { pool: &mut pool, segments: &mut segments, pass: Pass::Exact }, &mut work).unwrap();
+    assert_eq!(project(model, &work.x, Batch::EXACT_MAX), alone, "{what}");
     for (i, sequence) in sequences.iter().enumerate() {
         assert_eq!(sequence.len(), 3 * i + 1 + lengths[i]);
     }
@@ -232,11 +257,12 @@ fn hidden_states(model: &Model, tokens: &[u32]) -> Vec<Vec<f32>> {
             part.attention.truncate(blocks);
             let mut state = part.new_state();
             if blocks == model.blocks.len() {
-                return part.hidden(tokens, &mut state).unwrap();
+                return part.hidden(tokens, &mut state).unwrap().0.to_vec();
             }
-            let KvState { pool, sequence, .. } = &mut state;
-            let segments = vec![Segment { tokens, sequence, len: tokens.len() }];
-            part.stream(&mut Batch { pool, segments, pass: Pass::Fast }).unwrap()
+            let KvState { pool, sequence, work, .. } = &mut state;
+            let segments = &mut [Segment { tokens, sequence, len: tokens.len() }];
+            part.stream(&mut Batch { pool, segments, pass: Pass::Fast }, work).unwrap();
+            state.work.x
         })
         .collect()
 }

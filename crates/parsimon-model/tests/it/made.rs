@@ -33,13 +33,17 @@ fn random(shape: &[usize], scale: f64, rng: &mut SplitMix64) -> TensorData {
     TensorData::from_f32(shape, &values)
 }
 
-fn tensors(config: &ModelConfig) -> BTreeMap<String, TensorData> {
+pub(crate) fn tensors(config: &ModelConfig) -> BTreeMap<String, TensorData> {
     let mut rng = SplitMix64::new(5);
     let hidden = config.hidden_size;
     let mut tensors = BTreeMap::from([
         ("model.embed_tokens.weight".to_owned(), random(&[config.vocab_size, hidden], 1.0, &mut rng)),
         ("model.norm.weight".to_owned(), TensorData::from_f32(&[hidden], &vec![1.0; hidden])),
     ]);
+    if !config.tie_word_embeddings {
+        let deviation = (hidden as f64).powf(-0.5);
+        tensors.insert("lm_head.weight".into(), random(&[config.vocab_size, hidden], deviation, &mut rng));
+    }
     for layer in 0..config.num_layers {
         for norm in ["input_layernorm", "post_attention_layernorm"] {
             let ones = TensorData::from_f32(&[hidden], &vec![1.0; hidden]);
@@ -52,7 +56,7 @@ fn tensors(config: &ModelConfig) -> BTreeMap<String, TensorData> {
     tensors
 }
 
-fn write(folder: &Path, config: &ModelConfig, tensors: &BTreeMap<String, TensorData>) {
+pub(crate) fn write(folder: &Path, config: &ModelConfig, tensors: &BTreeMap<String, TensorData>) {
     write_json(&folder.join("config.json"), &config.to_json()).unwrap();
     write_safetensors(&folder.join("model.safetensors"), tensors, None).unwrap();
 }

@@ -1,6 +1,7 @@
 //! Golden models, and models made here.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
+mod allocations;
 mod convert;
 mod families;
 mod faults;
