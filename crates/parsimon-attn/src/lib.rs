@@ -50,7 +50,8 @@
 //! # Performance
 //!
 //! Prefill walks tiles of 64 queries over blocks of 64 keys with running softmax, memory `O(t d)`; keys and values are packed once
-//! per head and shared by all query heads that read them. Decode reads each key and value row once per query head.
+//! per head and shared by all query heads that read them. Decode reads a page of keys and values once for up to four query heads that
+//! share it, and converts `f16` once for them.
 //!
 //! # The paper
 //!

@@ -3,6 +3,8 @@
 //! A few rows at a time are widened to `f32`, exactly, and multiplied with every token while they are cached, by the body of
 //! [`DenseMatrix`](crate::DenseMatrix); many tokens go through the gemm crate, a panel of rows at a time.
 
+use std::cell::RefCell;
+
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
@@ -14,6 +16,11 @@ const GROUP_ROWS: usize = 8;
 
 /// Rows of a panel for many tokens.
 const PANEL_ROWS: usize = 256;
+
+thread_local! {
+    /// The rows that a thread widened last: a buffer that is kept, so that a product allocates nothing.
+    static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Which 16 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +64,11 @@ impl HalfMatrix {
     /// Output and input features.
     pub fn shape(&self) -> (usize, usize) {
         (self.m, self.k)
+    }
+
+    thread_local! {
+        /// The rows that a thread widened last: a buffer that is kept, so that a product allocates nothing.
+        static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
 
     /// Which 16 bits.
@@ -105,14 +117,11 @@ impl HalfMatrix {
         } else if n > SKINNY_MAX {
             self.panels(x, n, out);
         } else if n == 1 {
-            let run = |scratch: &mut Vec<f32>, (task, out): (usize, &mut [f32])| {
-                self.task(task, out.len(), x, out, scratch);
-            };
+            let run = |(task, out): (usize, &mut [f32])| self.task(task, out.len(), x, out);
             if self.is_parallel(1) {
-                out.par_chunks_mut(TASK_ROWS).enumerate().for_each_init(Vec::new, run);
+                out.par_chunks_mut(TASK_ROWS).enumerate().for_each(run);
             } else {
-                let mut scratch = Vec::new();
-                out.chunks_mut(TASK_ROWS).enumerate().for_each(|task| run(&mut scratch, task));
+                out.chunks_mut(TASK_ROWS).enumerate().for_each(run);
             }
         } else {
             self.skinny(x, n, out);
@@ -124,28 +133,29 @@ impl HalfMatrix {
     }
 
     /// `rows` of the task for all tokens of `x`: `out [n][TASK_ROWS]`, or for one token `[rows]`.
-    fn task(&self, task: usize, rows: usize, x: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
-        scratch.resize(GROUP_ROWS * self.k, 0.0);
-        for first in (0..rows).step_by(GROUP_ROWS) {
-            let group = GROUP_ROWS.min(rows - first);
-            let weights = &mut scratch[..group * self.k];
-            self.widen((task * TASK_ROWS + first) * self.k, weights);
-            multiply_rows(weights, x, (group, self.k), &mut out[first..]);
-        }
+    fn task(&self, task: usize, rows: usize, x: &[f32], out: &mut [f32]) {
+        WIDENED.with_borrow_mut(|widened| {
+            widened.resize(widened.len().max(GROUP_ROWS * self.k), 0.0);
+            for first in (0..rows).step_by(GROUP_ROWS) {
+                let group = GROUP_ROWS.min(rows - first);
+                let weights = &mut widened[..group * self.k];
+                self.widen((task * TASK_ROWS + first) * self.k, weights);
+                multiply_rows(weights, x, (group, self.k), &mut out[first..]);
+            }
+        });
     }
 
     /// A few tokens, as [`DenseMatrix`](crate::DenseMatrix) multiplies them.
     fn skinny(&self, x: &[f32], n: usize, out: &mut [f32]) {
         let block_len = TASK_ROWS * n;
         let mut blocks = vec![0.0; self.m.div_ceil(TASK_ROWS) * block_len];
-        let run = |scratch: &mut Vec<f32>, (task, block): (usize, &mut [f32])| {
-            self.task(task, TASK_ROWS.min(self.m - task * TASK_ROWS), x, block, scratch);
+        let run = |(task, block): (usize, &mut [f32])| {
+            self.task(task, TASK_ROWS.min(self.m - task * TASK_ROWS), x, block);
         };
         if self.is_parallel(n) {
-            blocks.par_chunks_exact_mut(block_len).enumerate().for_each_init(Vec::new, run);
+            blocks.par_chunks_exact_mut(block_len).enumerate().for_each(run);
         } else {
-            let mut scratch = Vec::new();
-            blocks.chunks_exact_mut(block_len).enumerate().for_each(|task| run(&mut scratch, task));
+            blocks.chunks_exact_mut(block_len).enumerate().for_each(run);
         }
         for (task, block) in blocks.chunks_exact(block_len).enumerate() {
             for (token, rows) in block.chunks_exact(TASK_ROWS).enumerate() {

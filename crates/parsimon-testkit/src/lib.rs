@@ -1,4 +1,4 @@
-//! Development only: golden files and the error measures that tests share.
+//! Development only: golden files, error measures and a counting allocator that tests share.
 //!
 //! Golden data lies in the folder that `PARSIMON_SHARED` names, by default `shared` beside the workspace. A test that needs it
 //! goes through [`golden`], which says plainly what it skips when the folder is absent and counts what ran: with

@@ -19,6 +19,12 @@ const PARALLEL_MIN: usize = 1 << 19;
 
 const LANES: usize = 16;
 
+/// The widest rows that heads share as `f32`: a page of them fits the first cache.
+const WIDE_MAX: usize = 128;
+
+/// From so many keys on it pays to convert them first.
+const WIDE_MIN_LEN: usize = 4 * KvPool::PAGE;
+
 pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
     match kv.dtype() {
         KvDtype::F32 => forward_of::<f32>(config, q, kv, out, lse),
@@ -29,36 +35,63 @@ pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut 
 }
 
 fn forward_of<E: Element>(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
-    let AttnConfig { heads, d_qk, d_v, mask, soft_cap, .. } = *config;
-    let n_q = heads.n_q();
-    let t_q = q.len() / (n_q * d_qk);
-    let row = |at: usize, out: &mut [f32]| {
-        let (i, h) = (at / n_q, at % n_q);
-        let keys = mask.visible(i, t_q, kv.len());
-        let q = &q[at * d_qk..][..d_qk];
-        let (k_head, v_head) = (heads.k_of(h), heads.v_of(h));
-        let scale = config.dot_scale();
-        let row = Row { q, kv, k_head, v_head, keys, scale, cap: soft_cap, out, element: PhantomData::<E> };
-        vectorize(Level::best(), row)
+    let AttnConfig { heads, d_qk, d_v, .. } = *config;
+    let work = q.len() / d_qk * kv.len() * (d_qk + d_v);
+    let threads = rayon::current_num_threads();
+    let is_parallel = work >= PARALLEL_MIN && threads > 1;
+    let may_share = !E::IS_SLOW || d_qk.max(d_v) <= WIDE_MAX && kv.len() >= WIDE_MIN_LEN;
+    // Heads that share both; fewer where threads would wait for others. What a head gives does not depend on it.
+    let shared = |n: usize| {
+        let divides = [heads.n_k(), heads.n_v()].iter().all(|shares| (heads.n_q() / shares).is_multiple_of(n));
+        divides && (!is_parallel || q.len() / d_qk / n >= 2 * threads)
     };
-    let work = t_q * n_q * kv.len() * (d_qk + d_v);
-    let is_parallel = work >= PARALLEL_MIN && rayon::current_num_threads() > 1;
-    match (lse, is_parallel) {
-        (Some(lse), true) => {
-            let rows = out.par_chunks_exact_mut(d_v).zip(lse).enumerate();
-            rows.for_each(|(at, (out, lse))| *lse = row(at, out));
-        }
-        (Some(lse), false) => {
-            let rows = out.chunks_exact_mut(d_v).zip(lse).enumerate();
-            rows.for_each(|(at, (out, lse))| *lse = row(at, out));
-        }
-        (None, true) => out.par_chunks_exact_mut(d_v).enumerate().for_each(|(at, out)| _ = row(at, out)),
-        (None, false) => out.chunks_exact_mut(d_v).enumerate().for_each(|(at, out)| _ = row(at, out)),
+    match [4, 2].into_iter().find(|&n| may_share && shared(n)) {
+        Some(4) => forward_by::<E, 4>(config, q, kv, out, lse, is_parallel),
+        Some(_) => forward_by::<E, 2>(config, q, kv, out, lse, is_parallel),
+        None => forward_by::<E, 1>(config, q, kv, out, lse, is_parallel),
     }
 }
 
-/// One query head of one query over numbers that are kept as `E`; returns its log-sum-exp.
-struct Row<'a, E> {
+fn forward_by<E: Element, const N: usize>(
+    config: &AttnConfig,
+    q: &[f32],
+    kv: KvView<'_>,
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+    is_parallel: bool,
+) {
+    let AttnConfig { heads, d_qk, d_v, mask, soft_cap, .. } = *config;
+    let n_q = heads.n_q();
+    let t_q = q.len() / (n_q * d_qk);
+    let rows = |at: usize, out: &mut [f32]| {
+        let (i, h) = (at * N / n_q, at * N % n_q);
+        let keys = mask.visible(i, t_q, kv.len());
+        let q = &q[at * N * d_qk..][..N * d_qk];
+        let (k_head, v_head) = (heads.k_of(h), heads.v_of(h));
+        let scale = config.dot_scale();
+        let rows = Rows::<E, N> { q, kv, k_head, v_head, keys, scale, cap: soft_cap, out, element: PhantomData };
+        vectorize(Level::best(), rows)
+    };
+    let width = N * d_v;
+    match (lse.map(|lse| lse.as_chunks_mut::<N>().0), is_parallel) {
+        (Some(lse), true) => {
+            let tasks = out.par_chunks_exact_mut(width).zip(lse).enumerate();
+            tasks.for_each(|(at, (out, lse))| *lse = rows(at, out));
+        }
+        (Some(lse), false) => {
+            let tasks = out.chunks_exact_mut(width).zip(lse).enumerate();
+            tasks.for_each(|(at, (out, lse))| *lse = rows(at, out));
+        }
+        (None, true) => out.par_chunks_exact_mut(width).enumerate().for_each(|(at, out)| _ = rows(at, out)),
+        (None, false) => out.chunks_exact_mut(width).enumerate().for_each(|(at, out)| _ = rows(at, out)),
+    }
+}
+
+/// `N` query heads of one query that share keys and values, over numbers that are kept as `E`; returns their log-sum-exps.
+///
+/// Each has the bits that it has alone; together they read, and convert, every key and value once.
+struct Rows<'a, E, const N: usize> {
+    /// `[N, d_qk]`.
     q: &'a [f32],
     kv: KvView<'a>,
     k_head: usize,
@@ -67,50 +100,109 @@ struct Row<'a, E> {
     /// [`AttnConfig::dot_scale`].
     scale: f32,
     cap: Option<f32>,
+    /// `[N, d_v]`.
     out: &'a mut [f32],
     element: PhantomData<E>,
 }
 
-impl<E: Element> Vectorize for Row<'_, E> {
-    type Output = f32;
+impl<E: Element, const N: usize> Vectorize for Rows<'_, E, N> {
+    type Output = [f32; N];
 
     #[inline(always)]
-    fn run<const FMA: bool>(self) -> f32 {
-        let Row { q, kv, k_head, v_head, keys, scale, cap, out, .. } = self;
+    fn run<const FMA: bool>(self) -> [f32; N] {
+        let Rows { q, kv, k_head, v_head, keys, scale, cap, out, .. } = self;
         out.fill(0.0);
-        let mut scores = [0.0f32; KvPool::PAGE];
-        let (mut row_max, mut row_sum) = (f32::NEG_INFINITY, 0.0f32);
+        let (d_qk, d_v) = (q.len() / N, out.len() / N);
+        let mut scores = [[0.0f32; KvPool::PAGE]; N];
+        let mut running = [Running { max: f32::NEG_INFINITY, sum: 0.0 }; N];
+        let mut wide = [0.0f32; KvPool::PAGE * WIDE_MAX];
         let mut j0 = keys.start;
         while j0 < keys.end {
-            let p = &mut scores[..keys.end.min((j0 / KvPool::PAGE + 1) * KvPool::PAGE) - j0];
-            let keys = E::rows(kv.k_block(k_head, j0));
-            dots::<FMA, E>(q, keys, p);
-            rescale(p, keys.scales);
-            p.iter_mut().for_each(|p| *p *= scale);
-            if let Some(cap) = cap {
-                soft_cap::<FMA>(p, cap);
+            let len = keys.end.min((j0 / KvPool::PAGE + 1) * KvPool::PAGE) - j0;
+            let (keys, values) = (E::rows(kv.k_block(k_head, j0)), E::rows(kv.v_block(v_head, j0)));
+            let is_widened = E::IS_SLOW && N > 1;
+            if is_widened {
+                widen(keys, d_qk, len, &mut wide);
             }
-            let block_max = max(p);
-            let new = if block_max > row_max { block_max } else { row_max };
-            // Only NaN scores so far: any finite maximum makes the row NaN.
-            let sum = exponentiate::<FMA>(p, if new == f32::NEG_INFINITY { 0.0 } else { new });
-            if new > row_max {
-                let factor = exp2::<FMA>(row_max - new);
-                row_sum *= factor;
-                out.iter_mut().for_each(|o| *o *= factor);
-                row_max = new;
+            for (((q, out), p), running) in
+                q.chunks_exact(d_qk).zip(out.chunks_exact_mut(d_v)).zip(&mut scores).zip(&mut running)
+            {
+                let p = &mut p[..len];
+                if is_widened {
+                    dots::<FMA, f32>(q, TypedRows { rows: &wide, stride: d_qk, scales: &[] }, p);
+                } else {
+                    dots::<FMA, E>(q, keys, p);
+                }
+                rescale(p, keys.scales);
+                p.iter_mut().for_each(|p| *p *= scale);
+                if let Some(cap) = cap {
+                    soft_cap::<FMA>(p, cap);
+                }
+                running.take::<FMA>(p, out);
+                rescale(p, values.scales);
             }
-            row_sum += sum;
-            let values = E::rows(kv.v_block(v_head, j0));
-            rescale(p, values.scales);
-            add_rows::<FMA, E>(p, values, out);
-            j0 += p.len();
+            if is_widened {
+                widen(values, d_v, len, &mut wide);
+            }
+            for (out, p) in out.chunks_exact_mut(d_v).zip(&scores) {
+                if is_widened {
+                    add_rows::<FMA, f32>(&p[..len], TypedRows { rows: &wide, stride: d_v, scales: &[] }, out);
+                } else {
+                    add_rows::<FMA, E>(&p[..len], values, out);
+                }
+            }
+            j0 += len;
         }
+        let mut lse = [0.0; N];
+        for ((lse, out), running) in lse.iter_mut().zip(out.chunks_exact_mut(d_v)).zip(running) {
+            *lse = running.finish(out);
+        }
+        lse
+    }
+}
+
+/// The running softmax of a row, in base 2.
+#[derive(Clone, Copy)]
+struct Running {
+    max: f32,
+    sum: f32,
+}
+
+impl Running {
+    /// Replaces scores by their exponentials, and scales what `out` holds to their maximum.
+    #[inline(always)]
+    fn take<const FMA: bool>(&mut self, p: &mut [f32], out: &mut [f32]) {
+        let block_max = max(p);
+        let new = if block_max > self.max { block_max } else { self.max };
+        // Only NaN scores so far: any finite maximum makes the row NaN.
+        let sum = exponentiate::<FMA>(p, if new == f32::NEG_INFINITY { 0.0 } else { new });
+        if new > self.max {
+            let factor = exp2::<FMA>(self.max - new);
+            self.sum *= factor;
+            out.iter_mut().for_each(|o| *o *= factor);
+            self.max = new;
+        }
+        self.sum += sum;
+    }
+
+    /// Divides by the sum, and returns the natural log-sum-exp.
+    #[inline(always)]
+    fn finish(self, out: &mut [f32]) -> f32 {
         // No visible key: the sum is 0, the output stays exactly 0, and the logarithm gives -inf.
-        let inverse = if row_sum == 0.0 { 0.0 } else { 1.0 / row_sum };
+        let inverse = if self.sum == 0.0 { 0.0 } else { 1.0 / self.sum };
         out.iter_mut().for_each(|o| *o *= inverse);
-        let row_max = if row_max == f32::NEG_INFINITY { 0.0 } else { row_max };
-        (row_max + row_sum.log2()) * std::f32::consts::LN_2
+        let max = if self.max == f32::NEG_INFINITY { 0.0 } else { self.max };
+        (max + self.sum.log2()) * std::f32::consts::LN_2
+    }
+}
+
+/// Writes `len` rows of width `d` as `f32`.
+#[inline(always)]
+fn widen<E: Element>(rows: TypedRows<'_, E>, d: usize, len: usize, out: &mut [f32]) {
+    for (out, row) in out.chunks_exact_mut(d).zip(rows.rows.chunks(rows.stride)).take(len) {
+        for (out, x) in out.iter_mut().zip(&row[..d]) {
+            *out = x.to_f32();
+        }
     }
 }
 

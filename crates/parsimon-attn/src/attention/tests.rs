@@ -233,3 +233,49 @@ fn rows_do_not_see_each_other() {
         assert_eq!(alone, together[i * 4 * 32..][..4 * 32], "row {i}");
     }
 }
+
+/// Query heads that share keys and values walk them together, with the bits of heads that have keys and values to themselves.
+#[test]
+fn heads_that_share_keys_have_the_bits_of_heads_alone() {
+    for dtype in crate::KvDtype::ALL {
+        for heads in [(8, 2, 2), (4, 2, 1), (6, 2, 6), (6, 1, 1), (8, 1, 4)] {
+            for d in [(16, 24), (10, 6), (130, 16)] {
+                for t in [(1, 300), (1, 70), (3, 257)] {
+                    let case = Case::new(heads, d, t, Mask::Causal);
+                    check_heads_alone(
+                        &Case { config: AttnConfig { soft_cap: Some(3.0), ..case.config }, ..case },
+                        dtype,
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check_heads_alone(case: &Case, dtype: crate::KvDtype) {
+    let AttnConfig { heads, d_qk, d_v, .. } = case.config;
+    let run = |config: &AttnConfig, q: &[f32], k: &[f32], v: &[f32]| {
+        let mut pool = KvPool::new(KvShape { layers: 1, heads: config.heads, d_qk, d_v, dtype }, None);
+        let mut sequence = KvSequence::default();
+        pool.append(&mut sequence, k, v).unwrap();
+        let mut out = vec![f32::NAN; q.len() / d_qk * d_v];
+        let mut lse = vec![f32::NAN; q.len() / d_qk];
+        let attention = Attention::prepare(config).unwrap();
+        attention.rows_into(q, pool.view(0, &sequence, 0), &mut out, Some(&mut lse)).unwrap();
+        (out, lse)
+    };
+    let (out, lse) = run(&case.config, &case.q, &case.k, &case.v);
+    let column = |rows: &[f32], n: usize, d: usize, head: usize| {
+        rows.chunks_exact(n * d).flat_map(|row| &row[head * d..][..d]).copied().collect::<Vec<f32>>()
+    };
+    let alone = AttnConfig { heads: HeadMap::try_new(1, 1, 1).unwrap(), ..case.config };
+    for h in 0..heads.n_q() {
+        let q = column(&case.q, heads.n_q(), d_qk, h);
+        let k = column(&case.k, heads.n_k(), d_qk, heads.k_of(h));
+        let v = column(&case.v, heads.n_v(), d_v, heads.v_of(h));
+        let expected = run(&alone, &q, &k, &v);
+        let own = (column(&out, heads.n_q(), d_v, h), column(&lse, heads.n_q(), 1, h));
+        assert_eq!(own, expected, "head {h} of {:?} as {dtype:?}, {} keys", case.config, case.t_k);
+    }
+}

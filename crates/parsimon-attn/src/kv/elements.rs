@@ -43,6 +43,9 @@ impl KvDtype {
 
 /// A stored number.
 pub(crate) trait Element: Copy + Sync {
+    /// Whether [`to_f32`](Self::to_f32) takes longer than a product.
+    const IS_SLOW: bool = false;
+
     fn to_f32(self) -> f32;
 
     /// The rows of a block whose numbers are of this type; of another type none.
@@ -76,6 +79,8 @@ impl Element for f32 {
 }
 
 impl Element for f16 {
+    const IS_SLOW: bool = true;
+
     /// Without branches or calls, so that loops over it become vectors.
     #[inline(always)]
     fn to_f32(self) -> f32 {

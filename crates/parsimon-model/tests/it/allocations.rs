@@ -3,7 +3,9 @@
 use parsimon_attn::HeadMap;
 use parsimon_core::quant::rtn::Levels;
 use parsimon_core::{CancelFlag, Control, NoProgress};
-use parsimon_model::{Architecture, KvState, Model, ModelConfig, QuantizeOptions, Sampler, quantize_folder};
+use parsimon_model::{
+    Architecture, KvState, Model, ModelConfig, QuantizeOptions, Sampler, quantize_folder, write_random_folder,
+};
 use parsimon_testkit::{CountingAllocator, allocations};
 
 use crate::made::{tensors, write};
@@ -57,6 +59,10 @@ fn tokens_after_others_allocate_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
     for tied in [true, false] {
+        let halves = dir.path().join(format!("{tied} bf16"));
+        std::fs::create_dir(&halves).unwrap();
+        write_random_folder(&halves, &config(tied), 1, &control).unwrap();
+        check(&open(&halves));
         let folder = dir.path().join(format!("{tied}"));
         std::fs::create_dir(&folder).unwrap();
         write(&folder, &config(tied), &tensors(&config(tied)));
