@@ -118,19 +118,20 @@ fn decode(model: &Model, context: usize, tokens: usize) -> anyhow::Result<Vec<Du
     fits(model, context.max(1) + tokens)?;
     let mut state = model.new_state();
     model.last_logits(&prompt(model, context.max(1)), &mut state)?;
-    sorted((0..tokens).map(|_| timed(|| model.last_logits(&[1], &mut state))))
+    let mut logits = vec![0.0; model.config().vocab_size];
+    sorted((0..tokens).map(|_| timed(|| model.last_logits_into(&[1], &mut state, &mut logits))))
 }
 
 /// Sorted times of whole prompts.
 fn prefill(model: &Model, tokens: usize, runs: u32) -> anyhow::Result<Vec<Duration>> {
     fits(model, tokens)?;
     let prompt = prompt(model, tokens);
-    sorted((0..runs).map(|_| timed(|| model.last_logits(&prompt, &mut model.new_state()))))
+    sorted((0..runs).map(|_| timed(|| model.last_logits(&prompt, &mut model.new_state()).map(drop))))
 }
 
-fn timed(run: impl FnOnce() -> Result<Vec<f32>, ModelError>) -> Result<Duration, ModelError> {
+fn timed(run: impl FnOnce() -> Result<(), ModelError>) -> Result<Duration, ModelError> {
     let start = Instant::now();
-    run().map(|_| start.elapsed())
+    run().map(|()| start.elapsed())
 }
 
 fn sorted(times: impl Iterator<Item = Result<Duration, ModelError>>) -> anyhow::Result<Vec<Duration>> {
