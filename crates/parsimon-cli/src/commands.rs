@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod convert;
 mod curate;
 mod eval;
 mod generate;
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Train(train::Train),
     Synthesize(synthesize::Synthesize),
     Quantize(quantize::Quantize),
+    Convert(convert::Convert),
     Generate(generate::Generate),
     Chat(chat::Chat),
     Serve(serve::Serve),
@@ -44,6 +46,7 @@ impl Command {
             Command::Train(args) => args.run(cx),
             Command::Synthesize(args) => args.run(cx),
             Command::Quantize(args) => args.run(cx),
+            Command::Convert(args) => args.run(cx),
             Command::Generate(args) => args.run(cx),
             Command::Chat(args) => args.run(cx),
             Command::Serve(args) => args.run(cx),

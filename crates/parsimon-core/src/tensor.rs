@@ -1,5 +1,6 @@
 //! A borrowed tensor: name, dtype, shape, bytes.
 
+use std::ops::Range;
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -83,6 +84,22 @@ impl<'a> TensorView<'a> {
             DType::F64 => Ok(self.elements(|b| f64::from_le_bytes(b) as f32)),
             _ => Err(self.wrong_dtype("a float (F32, F16, BF16 or F64)")),
         }
+    }
+
+    /// Rows of the first dimension as f32.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_f32`](Self::to_f32).
+    ///
+    /// # Panics
+    ///
+    /// When there are not so many rows.
+    pub fn rows_to_f32(&self, rows: Range<usize>) -> Result<Vec<f32>, FormatError> {
+        let row_len: usize = self.shape.iter().skip(1).product();
+        let row_bytes = row_len * self.dtype.size();
+        let bytes = &self.bytes[rows.start * row_bytes..rows.end * row_bytes];
+        TensorView { bytes, shape: &[rows.len() * row_len], ..*self }.to_f32()
     }
 
     /// The tensor as an array of `f32` with its shape.

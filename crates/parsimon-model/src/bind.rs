@@ -21,6 +21,7 @@ use parsimon_core::quant::packed::i2s::I2sBlock;
 use parsimon_core::{CancelFlag, Control, NoProgress, Unit};
 use parsimon_lut::{Backend, DenseMatrix};
 use rayon::prelude::*;
+pub(crate) use rows::Rows;
 
 use crate::block::{AugQ, Block, Extras};
 use crate::embedding::Embedding;

@@ -1,9 +1,11 @@
 //! What can go wrong while a model is read, run or quantized.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parsimon_attn::AttnError;
 use parsimon_core::io::FormatError;
+use parsimon_core::io::gguf::GgufWriteError;
+use parsimon_core::quant::encode::EncodeError;
 use parsimon_core::quant::gptq::GptqError;
 use parsimon_core::quant::{BlockError, PackedError, QuantError};
 use parsimon_core::{Cancelled, Diagnose, variant_name};
@@ -59,6 +61,12 @@ pub enum ModelError {
     OutOfMemory { need: MemoryNeed, available: usize },
     #[error("no token can be chosen: every logit is NaN or negative infinity")]
     NoToken,
+    #[error("layer `{layer}`: {source}")]
+    Encode { layer: String, source: EncodeError },
+    #[error(transparent)]
+    GgufWrite(#[from] GgufWriteError),
+    #[error("{}: {what} cannot be written as {form}: {reason}", file.display())]
+    Export { file: PathBuf, what: String, form: &'static str, reason: String },
     #[error("the model is already quantized")]
     AlreadyQuantized,
     #[error(transparent)]
@@ -75,6 +83,8 @@ impl Diagnose for ModelError {
             ModelError::Quant { source, .. } => source.variant(),
             ModelError::Packed { source, .. } => source.variant(),
             ModelError::Block { source, .. } => source.variant(),
+            ModelError::Encode { source, .. } => source.variant(),
+            ModelError::GgufWrite(e) => e.variant(),
             ModelError::Attn(e) => e.variant(),
             ModelError::Activation(e) => e.variant(),
             ModelError::Sampler(e) => e.variant(),
@@ -88,6 +98,7 @@ impl Diagnose for ModelError {
             ModelError::Format(e) => e.file(),
             ModelError::Gptq { source, .. } => source.file(),
             ModelError::Packed { source, .. } => source.file(),
+            ModelError::Export { file, .. } => Some(file),
             _ => None,
         }
     }
@@ -101,7 +112,9 @@ impl Diagnose for ModelError {
             ModelError::Pack { layer, .. }
             | ModelError::Quant { layer, .. }
             | ModelError::Block { layer, .. }
+            | ModelError::Encode { layer, .. }
             | ModelError::NonFinite { layer, .. } => Some(layer.clone()),
+            ModelError::Export { what, .. } => Some(what.clone()),
             ModelError::TokenOutOfRange { position, .. } => Some(format!("position {position}")),
             _ => None,
         }

@@ -86,15 +86,19 @@ mod config;
 mod embedding;
 mod engine;
 mod error;
+mod export;
+mod float_source;
 mod generate;
 mod json;
 mod linear;
 mod model;
+mod naming;
 mod pack_cache;
 mod perplexity;
 mod quantize;
 mod rope;
 mod sample;
+mod splits;
 mod synthetic;
 mod text;
 #[cfg(feature = "tokenizer")]
@@ -113,6 +117,7 @@ pub use engine::{
     SampledToken, TokenConstraint, Usage,
 };
 pub use error::ModelError;
+pub use export::{FolderOptions, GgufOptions, write_folder, write_gguf};
 pub use generate::{GenerateOptions, generate};
 pub use json::{JsonConstraint, JsonPrefix, JsonVocabulary};
 pub use linear::{Activations, BitNetMatrix, Linear};

@@ -1,19 +1,16 @@
-//! From a float checkpoint to a low-bit one: round-to-nearest of the projections inside the blocks.
+//! From a model to a low-bit folder: round-to-nearest of the projections inside the blocks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use parsimon_core::io::{Checkpoint, SafetensorsWriter, TensorData, TensorSpec, copy_file, read_json, write_json};
+use parsimon_core::io::{FormatError, SafetensorsWriter, TensorData, TensorSpec, write_json};
 use parsimon_core::quant::gptq::{self, CheckpointFormat, GptqConfig};
 use parsimon_core::quant::rtn::{self, Levels};
 use parsimon_core::{Control, Unit};
 use rayon::prelude::*;
 
-use crate::{ModelConfig, ModelError};
-
-/// Files that a tokenizer and a generator need beside the weights.
-const COMPANIONS: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"];
+use crate::ModelError;
+use crate::float_source::FloatSource;
 
 /// What to quantize to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,34 +45,39 @@ pub struct QuantizeReport {
     pub bits_per_weight: f64,
 }
 
-/// Quantizes the projections inside the blocks of `folder` into `out` as GPTQ version 2; embeddings, norms and the output layer stay.
+impl QuantizeReport {
+    pub(crate) fn of(layers: Vec<LayerReport>) -> Self {
+        let weights: f64 = layers.iter().map(|layer| (layer.m * layer.k) as f64).sum();
+        let bits: f64 = layers.iter().map(|layer| layer.bits_per_weight * (layer.m * layer.k) as f64).sum();
+        QuantizeReport { layers, bits_per_weight: bits / weights }
+    }
+}
+
+/// Quantizes the projections inside the blocks of `model`, a folder or a GGUF file, into the folder `out` as GPTQ version 2; embeddings, norms and the output layer stay.
 ///
-/// Ternary weights are stored as 2-bit codes `t + 1` with zero point 1 and `ternary: true` in the `quantization_config`. The tokenizer's
-/// files are copied; `config.json` is written last, so that an unfinished folder is not taken for a model.
+/// Ternary weights are stored as 2-bit codes `t + 1` with zero point 1 and `ternary: true` in the `quantization_config`. The blocks of a
+/// GGUF file are decoded first. The tokenizer's files are copied, or made of the vocabulary; `config.json` is written last, so that an unfinished folder is not taken for a model.
 ///
 /// # Errors
 ///
 /// [`ModelError`] naming the layer; [`ModelError::AlreadyQuantized`] for an input that is.
 pub fn quantize_folder(
-    folder: &Path,
+    model: &Path,
     out: &Path,
     options: &QuantizeOptions,
     control: &Control<'_>,
 ) -> Result<QuantizeReport, ModelError> {
-    let config = ModelConfig::open(folder)?;
-    if config.quantization.is_some() {
-        return Err(ModelError::AlreadyQuantized);
-    }
-    let checkpoint = Checkpoint::open(folder)?;
+    let source = FloatSource::open(model)?;
+    let config = source.config();
+    let mut json = source.config_json()?;
     let projections: Vec<_> = (0..config.num_layers).flat_map(|layer| config.stored_projections(layer)).collect();
     let weight_names: Vec<String> = projections.iter().map(|(name, ..)| format!("{name}.weight")).collect();
-    checkpoint.require(weight_names.iter().map(String::as_str))?;
-    let kept: Vec<&str> = checkpoint.names().filter(|name| !weight_names.iter().any(|weight| weight == name)).collect();
+    source.require(weight_names.iter().map(String::as_str))?;
+    let kept: Vec<&str> =
+        source.names().into_iter().filter(|name| !weight_names.iter().any(|weight| weight == name)).collect();
 
-    let layers = write_quantized(&checkpoint, out, &kept, &projections, options, control)?;
-    for name in COMPANIONS.iter().filter(|name| folder.join(name).exists()) {
-        copy_file(&folder.join(name), &out.join(name))?;
-    }
+    let layers = write_quantized(&source, out, &kept, &projections, options, control)?;
+    source.write_companions(out)?;
     let quantization = GptqConfig {
         quant_method: "gptq".into(),
         checkpoint_format: CheckpointFormat::V2,
@@ -85,14 +87,10 @@ pub fn quantize_folder(
         sym: false,
         ternary: options.levels == Levels::Ternary,
     };
-    // What this crate does not read of the configuration stays in it.
-    let mut json: serde_json::Value = read_json(&folder.join("config.json"))?;
     json["quantization_config"] = serde_json::to_value(quantization).expect("plain fields serialize");
     write_json(&out.join("config.json"), &json)?;
 
-    let weights: f64 = layers.iter().map(|layer| (layer.m * layer.k) as f64).sum();
-    let bits: f64 = layers.iter().map(|layer| layer.bits_per_weight * (layer.m * layer.k) as f64).sum();
-    Ok(QuantizeReport { layers, bits_per_weight: bits / weights })
+    Ok(QuantizeReport::of(layers))
 }
 
 /// A projection: name, outputs, inputs.
@@ -100,17 +98,17 @@ type Projection = (String, usize, usize);
 
 /// Writes `model.safetensors`: the `kept` tensors as they are, the projections quantized, as many at a time as there are threads.
 fn write_quantized(
-    checkpoint: &Checkpoint,
+    source: &FloatSource,
     out: &Path,
     kept: &[&str],
     projections: &[Projection],
     options: &QuantizeOptions,
     control: &Control<'_>,
 ) -> Result<Vec<LayerReport>, ModelError> {
-    let specs = specs(checkpoint, kept, projections, options)?;
+    let specs = specs(source, kept, projections, options)?;
     let mut writer = SafetensorsWriter::create(&out.join("model.safetensors"), &specs)?;
     for name in kept {
-        writer.write(name, checkpoint.tensor(name)?.bytes())?;
+        writer.write(name, &source.bytes(name, source.spec(name)?.dtype)?)?;
     }
     control.progress.start("quantize", Some(projections.len() as u64), Unit::Items("layers"));
     let mut layers = Vec::with_capacity(projections.len());
@@ -119,7 +117,7 @@ fn write_quantized(
             .par_iter()
             .map(|projection| {
                 control.cancel.check()?;
-                let result = quantize_layer(checkpoint, projection, options);
+                let result = quantize_layer(source, projection, options);
                 control.progress.advance(1);
                 result
             })
@@ -138,15 +136,14 @@ fn write_quantized(
 
 /// The tensors of the file that [`write_quantized`] writes, in its order.
 fn specs(
-    checkpoint: &Checkpoint,
+    source: &FloatSource,
     kept: &[&str],
     projections: &[Projection],
     options: &QuantizeOptions,
 ) -> Result<Vec<TensorSpec>, ModelError> {
     let mut specs = Vec::new();
     for &name in kept {
-        let tensor = checkpoint.tensor(name)?;
-        specs.push(TensorSpec { name: name.to_owned(), dtype: tensor.dtype(), shape: tensor.shape().to_vec() });
+        specs.push(source.spec(name)?);
     }
     for (name, m, k) in projections {
         let quantized = gptq::specs(name, (*m, *k), options.levels.code_bits(), options.group);
@@ -156,12 +153,18 @@ fn specs(
 }
 
 fn quantize_layer(
-    checkpoint: &Checkpoint,
+    source: &FloatSource,
     (name, m, k): &Projection,
     options: &QuantizeOptions,
 ) -> Result<(BTreeMap<String, TensorData>, LayerReport), ModelError> {
     let (m, k) = (*m, *k);
-    let weights = checkpoint.tensor(&format!("{name}.weight"))?.expect_shape(&[m, k])?.to_f32()?;
+    let weight = format!("{name}.weight");
+    let actual = source.spec(&weight)?.shape;
+    if actual != [m, k] {
+        let file = source.path().to_owned();
+        return Err(FormatError::Shape { file, tensor: weight, expected: vec![m, k], actual }.into());
+    }
+    let weights = source.values(&weight)?;
     let named = |source| ModelError::Quant { layer: name.clone(), source };
     let matrix = rtn::quantize(&weights, m, k, options.levels, options.group).map_err(named)?;
     let tensors = gptq::pack(name, &matrix).map_err(named)?;

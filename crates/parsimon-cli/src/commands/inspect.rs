@@ -1,5 +1,7 @@
 //! `parsimon inspect`: what a model folder or a file holds.
 
+mod gguf;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -13,11 +15,11 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::failure::BadInput;
 
-/// Show the tensors of a model folder, a safetensors file or an `.npy` file, with dtypes, shapes and bits per weight.
+/// Show the tensors of a model folder, a safetensors, a GGUF or an `.npy` file, with dtypes, shapes and bits per weight.
 #[derive(Args)]
 #[command(after_help = "Example: parsimon inspect q2")]
 pub(crate) struct Inspect {
-    /// A model folder, a `.safetensors` or a `.npy` file.
+    /// A model folder, a `.safetensors`, a `.gguf` or a `.npy` file.
     path: PathBuf,
 }
 
@@ -27,6 +29,9 @@ struct Report {
     kind: &'static str,
     /// The configuration of a model folder.
     config: Option<Value>,
+    /// The keys of a GGUF file; long values are cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gguf: Option<gguf::Metadata>,
     parameters: Option<u64>,
     tensors: Vec<Tensor>,
     bytes: u64,
@@ -43,12 +48,17 @@ struct Tensor {
     dtype: Option<String>,
     shape: Vec<usize>,
     bytes: u64,
+    /// Of a GGUF file's tensor, scales counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bits_per_weight: Option<f64>,
 }
 
 impl Inspect {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
         let report = if self.path.extension().is_some_and(|extension| extension == "npy") {
             inspect_npy(&self.path)?
+        } else if self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            gguf::inspect(&self.path)?
         } else {
             inspect_checkpoint(&self.path)?
         };
@@ -59,12 +69,18 @@ impl Inspect {
 fn inspect_npy(path: &Path) -> anyhow::Result<Report> {
     let array = NpyArray::open(path)?;
     let bytes = path.metadata().context("cannot read the file's length")?.len();
-    let tensor =
-        Tensor { name: String::new(), dtype: Some(array.descr().to_owned()), shape: array.shape().to_vec(), bytes };
+    let tensor = Tensor {
+        name: String::new(),
+        dtype: Some(array.descr().to_owned()),
+        shape: array.shape().to_vec(),
+        bytes,
+        bits_per_weight: None,
+    };
     Ok(Report {
         path: path.display().to_string(),
         kind: "npy",
         config: None,
+        gguf: None,
         parameters: None,
         tensors: vec![tensor],
         bytes,
@@ -75,7 +91,7 @@ fn inspect_npy(path: &Path) -> anyhow::Result<Report> {
 
 fn inspect_checkpoint(path: &Path) -> anyhow::Result<Report> {
     if path.is_file() && path.extension().is_none_or(|extension| extension != "safetensors") {
-        let message = format!("{}: neither a folder nor a .safetensors or .npy file", path.display());
+        let message = format!("{}: neither a folder nor a .safetensors, .gguf or .npy file", path.display());
         return Err(BadInput { file: Some(path.to_owned()), message }.into());
     }
     let checkpoint = Checkpoint::open(path)?;
@@ -87,8 +103,9 @@ fn inspect_checkpoint(path: &Path) -> anyhow::Result<Report> {
                 dtype: Some(tensor.dtype().to_string()),
                 shape: tensor.shape().to_vec(),
                 bytes: tensor.bytes().len() as u64,
+                bits_per_weight: None,
             },
-            Err(_) => Tensor { name: name.to_owned(), dtype: None, shape: Vec::new(), bytes: 0 },
+            Err(_) => Tensor { name: name.to_owned(), dtype: None, shape: Vec::new(), bytes: 0, bits_per_weight: None },
         });
     }
     let config = if path.is_dir() { Some(ModelConfig::open(path)?) } else { None };
@@ -99,6 +116,7 @@ fn inspect_checkpoint(path: &Path) -> anyhow::Result<Report> {
         kind: if config.is_some() { "model" } else { "safetensors" },
         quantized_bits_per_weight: config.as_ref().map(|config| quantized_bits(config, &tensors)).unwrap_or_default(),
         config: config.as_ref().map(ModelConfig::to_json),
+        gguf: None,
         parameters,
         tensors,
         bytes,
@@ -135,6 +153,7 @@ fn render(report: &Report) -> String {
         table.add_row([&tensor.name, dtype, &format!("{:?}", tensor.shape), &tensor.bytes.to_string()]);
     }
     let mut lines = vec![table.to_string(), format!("{}: {}, {} bytes", report.path, report.kind, report.bytes)];
+    lines.extend(report.gguf.as_ref().map(gguf::Metadata::render));
     if let Some(parameters) = report.parameters {
         lines.push(format!("{parameters} parameters, {:.3} bits each", report.bits_per_parameter.unwrap_or_default()));
     }

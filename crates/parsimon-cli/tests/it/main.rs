@@ -142,3 +142,28 @@ fn wrong_usage_exits_with_2() {
     let help = parsimon(&["quantize", "--help"]);
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Example: parsimon quantize"));
 }
+
+/// A folder to a file of blocks, which runs and is shown, and back.
+#[test]
+fn files_are_made_inspected_and_turned_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../parsimon-model/tests/data/families/llama_linear");
+    let [folder, file, back] =
+        [source, dir.path().join("q.gguf"), dir.path().join("back")].map(|path| path.to_str().unwrap().to_owned());
+    let to_gguf = ["quantize", "--model", &folder, "--out", &file, "--to", "gguf", "--keep-odd-rows", "--json"];
+    let quantized = json(&parsimon(&[&to_gguf[..], &["--type", "q8_0"]].concat()));
+    assert_eq!(quantized["block_type"], "q8_0");
+    let shown = json(&parsimon(&["inspect", &file, "--json"]));
+    assert_eq!((shown["kind"].as_str(), shown["gguf"]["architecture"].as_str()), (Some("gguf"), Some("llama")));
+    let tensor =
+        |name: &str| shown["tensors"].as_array().unwrap().iter().find(|tensor| tensor["name"] == name).unwrap();
+    assert_eq!(tensor("blk.0.attn_q.weight")["dtype"], "Q8_0");
+    assert_eq!(tensor("blk.0.attn_q.weight")["bits_per_weight"], 8.5);
+    let converted = parsimon(&["convert", "--model", &file, "--out", &back, "--json"]);
+    assert_eq!(json(&converted)["form"], "folder");
+    let run =
+        |model: &str| json(&parsimon(&["generate", "--model", model, "--prompt-tokens", "3,1,4", "-n", "4", "--json"]));
+    assert!(run(&file)["tokens"].as_array().is_some() && run(&back)["tokens"].as_array().is_some());
+    let three = parsimon(&[&to_gguf[..], &["--bits", "3"]].concat());
+    assert_eq!((three.status.code(), json(&three)["error"]["variant"].as_str()), (Some(2), Some("BadInput")));
+}

@@ -26,7 +26,7 @@ use dialect::{Layout, layout};
 use directory::Directory;
 pub use directory::TensorInfo;
 pub use value::{Array, Value, ValueType};
-pub use write::{GgufWriteError, GgufWriter};
+pub use write::{GgufData, GgufWriteError, GgufWriter};
 
 use super::{FormatError, Map};
 use crate::quant::packed::i2s::I2sMatrix;

@@ -10,28 +10,8 @@ use super::pack::Packing;
 use super::rows::Rows;
 use super::{Source, dense_table};
 use crate::embedding::Embedding;
+use crate::naming::gguf_stem;
 use crate::{Architecture, Linear, ModelConfig, ModelError};
-
-/// Parts of Hugging Face's names below a block, and llama.cpp's.
-const NAMES: [(&str, &str); 17] = [
-    ("self_attn.q_proj", "attn_q"),
-    ("self_attn.k_proj", "attn_k"),
-    ("self_attn.v_proj", "attn_v"),
-    ("self_attn.o_proj", "attn_output"),
-    ("self_attn.qkv_proj", "attn_qkv"),
-    ("self_attn.q_norm", "attn_q_norm"),
-    ("self_attn.k_norm", "attn_k_norm"),
-    ("self_attn.attn_sub_norm", "attn_sub_norm"),
-    ("mlp.gate_proj", "ffn_gate"),
-    ("mlp.up_proj", "ffn_up"),
-    ("mlp.gate_up_proj", "ffn_up"),
-    ("mlp.down_proj", "ffn_down"),
-    ("mlp.ffn_sub_norm", "ffn_sub_norm"),
-    ("input_layernorm", "attn_norm"),
-    ("post_attention_layernorm", "ffn_norm"),
-    ("pre_feedforward_layernorm", "ffn_norm"),
-    ("post_feedforward_layernorm", "post_ffw_norm"),
-];
 
 pub(super) struct GgufSource<'a> {
     pub(super) config: &'a ModelConfig,
@@ -48,19 +28,7 @@ struct Place {
 impl GgufSource<'_> {
     /// llama.cpp's name, without its suffix.
     fn stem(&self, name: &str) -> String {
-        let top = [("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")];
-        if let Some((_, own)) = top.iter().find(|(known, _)| *known == name) {
-            return (*own).to_owned();
-        }
-        let block = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
-        let Some((layer, part)) = block else { return name.to_owned() };
-        let four = self.config.block.post_norms;
-        let own = match NAMES.iter().find(|(known, _)| *known == part) {
-            Some(_) if four && part == "post_attention_layernorm" => "post_attention_norm",
-            Some((_, own)) => own,
-            None => part,
-        };
-        format!("blk.{layer}.{own}")
+        gguf_stem(self.config, name)
     }
 
     fn place(&self, name: &str, m: usize) -> Place {

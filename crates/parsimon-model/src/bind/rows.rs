@@ -6,24 +6,24 @@ use parsimon_core::quant::{GroupQuantized, Zeros};
 
 /// Rows of a stored matrix, in the order of the layer.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// Rows of the stored matrix.
-    pub(super) total: usize,
+    pub(crate) total: usize,
     /// `None` is all as they stand.
     chosen: Option<Vec<usize>>,
 }
 
 impl Rows {
-    pub(super) fn all(total: usize) -> Self {
+    pub(crate) fn all(total: usize) -> Self {
         Rows { total, chosen: None }
     }
 
-    pub(super) fn part(range: Range<usize>, total: usize) -> Self {
+    pub(crate) fn part(range: Range<usize>, total: usize) -> Self {
         Rows { total, chosen: Some(range.collect()) }
     }
 
     /// Undoes llama.cpp's order of rotated heads: row `(h, half, i)` stands at `(h, i, half)`.
-    pub(super) fn unpermuted(total: usize, head_dim: usize) -> Self {
+    pub(crate) fn unpermuted(total: usize, head_dim: usize) -> Self {
         let half = head_dim / 2;
         let stored = |row: usize| {
             let (head, within) = (row / head_dim, row % head_dim);
@@ -33,12 +33,12 @@ impl Rows {
     }
 
     /// Rows of the layer.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.chosen.as_ref().map_or(self.total, Vec::len)
     }
 
     /// The rows of `row_len` elements each.
-    pub(super) fn of<T: Copy>(&self, values: Vec<T>, row_len: usize) -> Vec<T> {
+    pub(crate) fn of<T: Copy>(&self, values: Vec<T>, row_len: usize) -> Vec<T> {
         match &self.chosen {
             None => values,
             Some(rows) => self.gather(rows, &values, row_len),
@@ -46,7 +46,7 @@ impl Rows {
     }
 
     /// As [`of`](Self::of), from borrowed values; `None` where they are all as they stand.
-    pub(super) fn of_slice<T: Copy>(&self, values: &[T], row_len: usize) -> Option<Vec<T>> {
+    pub(crate) fn of_slice<T: Copy>(&self, values: &[T], row_len: usize) -> Option<Vec<T>> {
         self.chosen.as_ref().map(|rows| self.gather(rows, values, row_len))
     }
 
@@ -57,7 +57,7 @@ impl Rows {
     }
 
     /// The rows of a quantized matrix.
-    pub(super) fn of_quantized(&self, matrix: GroupQuantized) -> GroupQuantized {
+    pub(crate) fn of_quantized(&self, matrix: GroupQuantized) -> GroupQuantized {
         let Some(rows) = &self.chosen else { return matrix };
         let n_groups = matrix.n_groups();
         GroupQuantized {

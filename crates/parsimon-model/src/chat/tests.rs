@@ -191,7 +191,7 @@ fn a_gguf_file_gives_its_template() {
         if let Some(template) = template {
             writer.set("tokenizer.chat_template", &template).unwrap();
         }
-        writer.write(&file).unwrap();
+        writer.create(&file).unwrap().commit().unwrap();
     };
     let rendered = || {
         let template = ChatTemplate::open(&file)?;

@@ -10,12 +10,7 @@ use parsimon_core::io::FormatError;
 use parsimon_core::io::gguf::{Gguf, Value as Entry};
 use serde_json::{Value, json};
 
-/// Contractions, words with one leading sign, numbers of one to three digits, signs, and white space: Llama 3's split.
-const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// The same with one digit at a time.
-const QWEN_2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+use crate::splits::SPLITS;
 
 /// What SentencePiece writes for a space.
 const SPACE: &str = "\u{2581}";
@@ -61,15 +56,11 @@ impl<'a> Vocabulary<'a> {
     fn byte_level(&self) -> Result<Value, FormatError> {
         const PRE: &str = "tokenizer.ggml.pre";
         let pre = if self.file.get(PRE).is_some() { self.file.str(PRE)? } else { "default" };
-        let (pattern, ignore_merges) = match pre {
-            "gpt-2" | "gpt2" | "default" => (None, false),
-            "llama-bpe" | "llama3" | "llama-v3" => (Some(LLAMA_3), true),
-            "qwen2" => (Some(QWEN_2), false),
-            other => {
-                let reason = format!("is {other}; the splits gpt-2, default, llama-bpe and qwen2 are known");
-                return Err(malformed(self.file, PRE, reason));
-            }
+        let Some(split) = SPLITS.iter().find(|split| split.names.contains(&pre)) else {
+            let known = SPLITS.map(|split| split.names[0]).join(", ");
+            return Err(malformed(self.file, PRE, format!("is {pre}; the splits {known} are known")));
         };
+        let (pattern, ignore_merges) = (split.pattern, split.ignore_merges);
         let bytes = |use_regex| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
         let pre_tokenizer = match pattern {
             None => bytes(true),

@@ -1,220 +1,128 @@
-//! Folders written as GGUF files, by llama.cpp's conventions: names, the order of rotated heads, norms that hold `1 + w`.
+//! Folders written as GGUF files by the library, and split as llama.cpp splits them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use parsimon_core::io::gguf::{GgufWriter, Value};
-use parsimon_core::io::{Checkpoint, read_json};
-use parsimon_core::quant::packed::bitnet::{self, ScaleRule};
-use parsimon_core::quant::{BlockType, encode};
-use parsimon_model::{ModelConfig, RopeFrequencies, RopeScaling};
-use serde_json::Value as Json;
+use parsimon_core::io::gguf::{Dialect, Gguf, GgufWriter, OpenOptions, Value};
+use parsimon_core::quant::BlockType;
+use parsimon_core::{CancelFlag, Control, NoProgress};
+use parsimon_model::{FolderOptions, GgufOptions, LoadOptions, Model, write_folder, write_gguf};
+use parsimon_testkit::committed;
 
-/// How a conversion goes.
-pub(crate) struct Conversion<'a> {
-    /// `general.architecture`.
-    pub(crate) arch: &'a str,
-    /// The type of matrices whose rows are whole blocks; others are F32.
-    pub(crate) blocks: BlockType,
-    /// Files of the model.
-    pub(crate) files: u16,
+use crate::{check_logits, open};
+
+/// Writes `folder` as `out`, matrices whose rows are whole blocks in `blocks`.
+pub(crate) fn convert(folder: &Path, out: &Path, blocks: Option<BlockType>) {
+    let options = GgufOptions { projections: blocks, tables: blocks, keep_odd_rows: true };
+    let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+    write_gguf(folder, out, &options, &control).unwrap();
 }
 
-struct Tensor {
-    name: String,
-    type_id: u32,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Tensor {
-    fn f32s(name: String, shape: Vec<usize>, values: &[f32]) -> Self {
-        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Tensor { name, type_id: BlockType::F32.id(), shape, bytes }
+/// The file as `name-00001-of-0000N.gguf` and so on beside it; the path of the first.
+pub(crate) fn split(path: &Path, files: u16) -> PathBuf {
+    if files == 1 {
+        return path.to_owned();
     }
-}
-
-const NAMES: [(&str, &str); 23] = [
-    ("model.embed_tokens", "token_embd"),
-    ("model.norm", "output_norm"),
-    ("lm_head", "output"),
-    ("model.layers", "blk"),
-    ("self_attn.q_proj", "attn_q"),
-    ("self_attn.k_proj", "attn_k"),
-    ("self_attn.v_proj", "attn_v"),
-    ("self_attn.o_proj", "attn_output"),
-    ("self_attn.qkv_proj", "attn_qkv"),
-    ("self_attn.q_norm", "attn_q_norm"),
-    ("self_attn.k_norm", "attn_k_norm"),
-    ("self_attn.attn_sub_norm", "attn_sub_norm"),
-    ("mlp.gate_up_proj", "ffn_up"),
-    ("mlp.gate_proj", "ffn_gate"),
-    ("mlp.up_proj", "ffn_up"),
-    ("mlp.down_proj", "ffn_down"),
-    ("mlp.ffn_sub_norm", "ffn_sub_norm"),
-    ("input_layernorm", "attn_norm"),
-    ("pre_feedforward_layernorm", "ffn_norm"),
-    ("post_feedforward_layernorm", "post_ffw_norm"),
-    ("gemma2 post_attention_layernorm", "post_attention_norm"),
-    ("post_attention_layernorm", "ffn_norm"),
-    ("weight_scale", "scale"),
-];
-
-fn gguf_name(name: &str, arch: &str) -> String {
-    let mut name = name.to_owned();
-    if arch == "gemma2" {
-        name = name.replace("post_attention_layernorm", "gemma2 post_attention_layernorm");
-    }
-    NAMES.iter().fold(name, |name, (from, to)| name.replace(from, to))
-}
-
-/// What llama.cpp's converter does to query and key rows: `reshape(heads, 2, d / 2).swap(1, 2)`.
-fn permuted(values: &[f32], d: usize, row_len: usize) -> Vec<f32> {
-    let row = |row: usize| {
-        let (head, at) = (row / d, row % d);
-        let from = head * d + at % 2 * (d / 2) + at / 2;
-        &values[from * row_len..][..row_len]
-    };
-    (0..values.len() / row_len).flat_map(row).copied().collect()
-}
-
-fn tensors(checkpoint: &Checkpoint, config: &ModelConfig, conversion: &Conversion<'_>) -> Vec<Tensor> {
-    let arch = conversion.arch;
-    let mut tensors = Vec::new();
-    for name in checkpoint.names().filter(|name| !name.ends_with("weight_scale")) {
-        let view = checkpoint.tensor(name).unwrap();
-        let own = gguf_name(name, arch);
-        if view.dtype() == parsimon_core::DType::U8 {
-            let prefix = name.trim_end_matches(".weight");
-            let matrix = bitnet::unpack(checkpoint, prefix, ScaleRule::Multiply).unwrap();
-            let shape = vec![matrix.m, matrix.k];
-            tensors.push(Tensor { name: own, type_id: 36, shape, bytes: i2s(&matrix.codes, matrix.scales[0]) });
-            continue;
-        }
-        let shape = view.shape().to_vec();
-        let mut values = view.to_f32().unwrap();
-        let rotated = ["q_proj.", "k_proj."].iter().any(|part| name.contains(part));
-        if arch == "llama" && rotated {
-            values = permuted(&values, config.head_dim, if shape.len() == 2 { shape[1] } else { 1 });
-        }
-        if arch.starts_with("gemma") && name.ends_with("norm.weight") {
-            values.iter_mut().for_each(|w| *w += 1.0);
-        }
-        let blocks = conversion.blocks;
-        if shape.len() == 2 && shape[1].is_multiple_of(blocks.block_len()) {
-            let bytes = match blocks {
-                BlockType::BF16 => {
-                    values.iter().flat_map(|x| (x.to_bits() >> 16).to_le_bytes()[..2].to_vec()).collect()
-                }
-                blocks => encode::quantize(blocks, &values).unwrap(),
-            };
-            tensors.push(Tensor { name: own, type_id: blocks.id(), shape, bytes });
-        } else {
-            tensors.push(Tensor::f32s(own, shape, &values));
-        }
-    }
-    match &config.rope_scaling {
-        RopeScaling::Llama3 { .. } => {
-            let plain = ModelConfig { rope_scaling: RopeScaling::Default, ..config.clone() };
-            let (plain, scaled) = (RopeFrequencies::new(&plain), RopeFrequencies::new(config));
-            let divisors: Vec<f32> =
-                plain.inv_freq().iter().zip(scaled.inv_freq()).map(|(f, scaled)| (f / scaled) as f32).collect();
-            tensors.push(Tensor::f32s("rope_freqs.weight".into(), vec![divisors.len()], &divisors));
-        }
-        RopeScaling::LongRope { short_factor, long_factor, .. } => {
-            for (name, factors) in [("short", short_factor), ("long", long_factor)] {
-                let factors: Vec<f32> = factors.iter().map(|&f| f as f32).collect();
-                tensors.push(Tensor::f32s(format!("rope_factors_{name}.weight"), vec![factors.len()], &factors));
-            }
-        }
-        _ => {}
-    }
-    tensors
-}
-
-/// Blocks of 128 codes, then the scale and its padding.
-fn i2s(codes: &[u8], scale: f32) -> Vec<u8> {
-    let block =
-        |v: &[u8]| (0..32).map(|j| v[j] << 6 | v[32 + j] << 4 | v[64 + j] << 2 | v[96 + j]).collect::<Vec<u8>>();
-    let mut bytes: Vec<u8> = codes.chunks_exact(128).flat_map(block).collect();
-    bytes.extend(scale.to_le_bytes());
-    bytes.extend([0; 28]);
-    bytes
-}
-
-fn keys(writer: &mut GgufWriter<'_>, config: &ModelConfig, json: &Json, arch: &str) {
-    let mut set = |name: &str, value: Value<'_>| writer.set(&format!("{arch}.{name}"), &value).unwrap();
-    let count = |n: usize| Value::U32(n as u32);
-    set("context_length", count(config.max_position_embeddings));
-    set("embedding_length", count(config.hidden_size));
-    set("block_count", count(config.num_layers));
-    set("feed_forward_length", count(config.intermediate_size));
-    set("attention.head_count", count(config.heads.n_q()));
-    set("attention.head_count_kv", count(config.heads.n_k()));
-    set("attention.layer_norm_rms_epsilon", Value::F32(config.rms_norm_eps));
-    set("rope.freq_base", Value::F32(config.rope_theta as f32));
-    set("rope.dimension_count", count(config.rotary_dim()));
-    if config.head_dim * config.heads.n_q() != config.hidden_size {
-        set("attention.key_length", count(config.head_dim));
-        set("attention.value_length", count(config.head_dim));
-    }
-    if let Some(window) = config.block.windows.iter().flatten().next() {
-        set("attention.sliding_window", count(*window));
-    }
-    for (name, key) in [
-        ("attn_logit_softcapping", &json["attn_logit_softcapping"]),
-        ("final_logit_softcapping", &json["final_logit_softcapping"]),
-    ] {
-        if let Some(cap) = key.as_f64() {
-            set(name, Value::F32(cap as f32));
-        }
-    }
-    if let Some(scale) = config.block.attn_scale {
-        set("attention.scale", Value::F32(scale));
-    }
-    match &config.rope_scaling {
-        RopeScaling::Linear { factor } => {
-            set("rope.scaling.type", Value::String(b"linear"));
-            set("rope.scaling.factor", Value::F32(*factor as f32));
-        }
-        RopeScaling::Yarn { factor, original_max_position_embeddings, .. } => {
-            set("rope.scaling.type", Value::String(b"yarn"));
-            set("rope.scaling.factor", Value::F32(*factor as f32));
-            set("rope.scaling.original_context_length", count(*original_max_position_embeddings as usize));
-        }
-        RopeScaling::LongRope { attention_factor, original_max_position_embeddings, .. } => {
-            set("rope.scaling.attn_factor", Value::F32(*attention_factor as f32));
-            set("rope.scaling.original_context_length", count(*original_max_position_embeddings));
-        }
-        _ => {}
-    }
-}
-
-/// Writes `folder` as `out`, or as `name-00001-of-0000N.gguf` beside it; the path of the first file.
-pub(crate) fn convert(folder: &Path, out: &Path, conversion: &Conversion<'_>) -> std::path::PathBuf {
-    let config = ModelConfig::open(folder).unwrap();
-    let json: Json = read_json(&folder.join("config.json")).unwrap();
-    let tensors = tensors(&Checkpoint::open(folder).unwrap(), &config, conversion);
-    let files = conversion.files;
-    let path = |no: u16| match files {
-        1 => out.to_owned(),
-        _ => out.with_file_name(format!("{}-{:05}-of-{files:05}.gguf", out.file_stem().unwrap().display(), no + 1)),
-    };
+    let file = Gguf::open(path, &OpenOptions { dialect: Dialect::BitnetCpp }).unwrap();
+    let infos: Vec<_> = file.tensors().collect();
+    let name = |no: u16| format!("{}-{:05}-of-{files:05}.gguf", path.file_stem().unwrap().display(), no + 1);
     for no in 0..files {
         let mut writer = GgufWriter::new();
         if no == 0 {
-            writer.set("general.architecture", &Value::String(conversion.arch.as_bytes())).unwrap();
-            keys(&mut writer, &config, &json, conversion.arch);
-            writer.set("tokenizer.ggml.eos_token_id", &Value::U32(config.eos_token_ids[0])).unwrap();
+            file.metadata().for_each(|(key, value)| writer.set(key, &value).unwrap());
         }
-        if files > 1 {
-            writer.set("split.no", &Value::U16(no)).unwrap();
-            writer.set("split.count", &Value::U16(files)).unwrap();
-            writer.set("split.tensors.count", &Value::I32(tensors.len() as i32)).unwrap();
+        writer.set("split.no", &Value::U16(no)).unwrap();
+        writer.set("split.count", &Value::U16(files)).unwrap();
+        writer.set("split.tensors.count", &Value::I32(infos.len() as i32)).unwrap();
+        let own: Vec<_> = infos.iter().skip(no.into()).step_by(files.into()).collect();
+        for info in &own {
+            let bytes = file.raw(&info.name).unwrap().len() as u64;
+            writer.tensor_of_id(&info.name, info.type_id, &info.shape, bytes).unwrap();
         }
-        for tensor in tensors.iter().skip(no.into()).step_by(files.into()) {
-            writer.tensor_of_id(&tensor.name, tensor.type_id, &tensor.shape, &tensor.bytes).unwrap();
-        }
-        writer.write(&path(no)).unwrap();
+        let mut data = writer.create(&path.with_file_name(name(no))).unwrap();
+        own.iter().for_each(|info| data.write(&info.name, file.raw(&info.name).unwrap()).unwrap());
+        data.commit().unwrap();
     }
-    path(0)
+    path.with_file_name(name(0))
+}
+
+/// Folder, file, folder: the same logits.
+#[test]
+fn models_come_back_as_they_were() {
+    committed("parsimon-model", env!("CARGO_MANIFEST_DIR"), |dir| {
+        let names = ["gemma2", "llama_linear", "llama_yarn", "phi3_partial_longrope"];
+        for name in names {
+            let folder = dir.join("families").join(name);
+            let temporary = tempfile::tempdir().unwrap();
+            let (file, back) = (temporary.path().join("m.gguf"), temporary.path().join("back"));
+            convert(&folder, &file, None);
+            let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+            write_folder(&file, &back, &FolderOptions::default(), &control).unwrap();
+            let logits = |model: &Model| model.logits(&[3, 1, 4, 1, 5, 9], &mut model.new_state()).unwrap();
+            let expected: Vec<f64> = logits(&open(&folder)).into_iter().map(f64::from).collect();
+            check_logits(name, &logits(&open(&back)), &expected);
+        }
+        names.len()
+    });
+}
+
+/// A file of floats quantized to a file of blocks, and refused where rows are not whole blocks.
+#[test]
+fn files_are_quantized_to_files() {
+    committed("parsimon-model", env!("CARGO_MANIFEST_DIR"), |dir| {
+        let folder = dir.join("families/llama_linear");
+        let temporary = tempfile::tempdir().unwrap();
+        let (floats, blocks) = (temporary.path().join("f.gguf"), temporary.path().join("q.gguf"));
+        convert(&folder, &floats, None);
+        let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+        let options = |block_type| GgufOptions { projections: Some(block_type), ..GgufOptions::default() };
+        // The rows of `down_proj` are one and a half blocks.
+        let kept = GgufOptions { keep_odd_rows: true, ..options(BlockType::Q8_0) };
+        let report = write_gguf(&floats, &blocks, &kept, &control).unwrap();
+        assert!(
+            report.layers.iter().all(|layer| (layer.rel > 0.0) == (layer.bits_per_weight == 8.5) && layer.rel < 1e-3),
+            "{report:?}"
+        );
+        assert!(report.layers.iter().filter(|layer| layer.rel > 0.0).count() >= 6, "{report:?}");
+        let model =
+            |path: &Path| Model::open(path, &LoadOptions { dequantize: true, ..LoadOptions::default() }).unwrap();
+        let logits = |model: &Model| model.logits(&[3, 1, 4, 1, 5, 9], &mut model.new_state()).unwrap();
+        let exact: Vec<f64> = logits(&model(&floats)).into_iter().map(f64::from).collect();
+        assert!(parsimon_testkit::rel_l2(&logits(&model(&blocks)), &exact) < 0.05);
+        let error = write_gguf(&floats, &blocks, &options(BlockType::TQ2_0), &control).unwrap_err().to_string();
+        assert!(error.contains("blocks of 256 weights"), "{error}");
+        1
+    });
+}
+
+/// The same ids before and after.
+#[cfg(feature = "tokenizer")]
+#[test]
+fn vocabularies_come_back_as_they_were() {
+    committed("parsimon-model", env!("CARGO_MANIFEST_DIR"), |dir| {
+        let temporary = tempfile::tempdir().unwrap();
+        let [folder, back] = ["folder", "back"].map(|name| temporary.path().join(name));
+        let mut config = parsimon_model::ModelConfig::sigma_tiny(400);
+        config.architecture = parsimon_model::Architecture::Llama;
+        config.aug_q_size = 0;
+        config.heads = parsimon_attn::HeadMap::try_new(4, 2, 2).unwrap();
+        let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+        parsimon_model::write_random_folder(&folder, &config, 1, &control).unwrap();
+        let write =
+            |name: &str| std::fs::copy(dir.join("tokenizers").join(name), folder.join("tokenizer.json")).unwrap();
+        write("bpe.tokenizer.json");
+        let file = temporary.path().join("m.gguf");
+        convert(&folder, &file, None);
+        write_folder(&file, &back, &FolderOptions::default(), &control).unwrap();
+        let ids = |path: &Path| {
+            let text = "Hello world, it's 12345 things\n\n  <|begin|> na\u{ef}ve \u{4f60}\u{597d}<|end|>";
+            parsimon_model::Tokenizer::open(path).unwrap().encode(text, false).unwrap()
+        };
+        let expected = ids(&folder);
+        assert!(ids(&file) == expected && ids(&back) == expected);
+        write("spm.tokenizer.json");
+        let options = GgufOptions::default();
+        let error = write_gguf(&folder, &file, &options, &control).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json"), "{error}");
+        1
+    });
 }

@@ -12,7 +12,7 @@ use parsimon_core::{CancelFlag, Control, Diagnose, NoProgress, Progress, Unit};
 use parsimon_model::{LoadOptions, Model, ModelError};
 use parsimon_testkit::committed;
 
-use crate::convert::{Conversion, convert};
+use crate::convert::convert;
 
 type Tensors = BTreeMap<String, TensorData>;
 
@@ -114,10 +114,14 @@ fn rewritten(
             writer.set(name, &value).unwrap();
         }
     }
-    for info in file.tensors().filter(|info| keep(&info.name)) {
-        writer.tensor_of_id(&info.name, info.type_id, &info.shape, file.raw(&info.name).unwrap()).unwrap();
+    let kept: Vec<_> = file.tensors().filter(|info| keep(&info.name)).collect();
+    for info in &kept {
+        let bytes = file.raw(&info.name).unwrap().len() as u64;
+        writer.tensor_of_id(&info.name, info.type_id, &info.shape, bytes).unwrap();
     }
-    writer.write(out).unwrap();
+    let mut data = writer.create(out).unwrap();
+    kept.iter().for_each(|info| data.write(&info.name, file.raw(&info.name).unwrap()).unwrap());
+    data.commit().unwrap();
     out.to_owned()
 }
 
@@ -125,8 +129,8 @@ fn rewritten(
 fn damaged_gguf_files_are_named_in_their_own_words() {
     families(|dir| {
         let out = tempfile::tempdir().unwrap();
-        let conversion = Conversion { arch: "gemma2", blocks: BlockType::Q8_0, files: 1 };
-        let sound = convert(&dir.join("gemma2"), &out.path().join("sound.gguf"), &conversion);
+        let sound = out.path().join("sound.gguf");
+        convert(&dir.join("gemma2"), &sound, Some(BlockType::Q8_0));
         let options = LoadOptions::default();
         let with = |name: &'static str, value: Option<Value<'static>>| {
             let change = move |key: &str, old| if key == name { value.clone() } else { Some(old) };
@@ -160,8 +164,8 @@ fn damaged_gguf_files_are_named_in_their_own_words() {
 fn no_flipped_bit_makes_opening_panic() {
     families(|dir| {
         let out = tempfile::tempdir().unwrap();
-        let conversion = Conversion { arch: "llama", blocks: BlockType::Q4_0, files: 1 };
-        let path = convert(&dir.join("llama_yarn"), &out.path().join("model.gguf"), &conversion);
+        let path = out.path().join("model.gguf");
+        convert(&dir.join("llama_yarn"), &path, Some(BlockType::Q4_0));
         let bytes = std::fs::read(&path).unwrap();
         let (mut file, mut opened) = (File::options().write(true).open(&path).unwrap(), 0);
         let mut put = |at: usize, byte: u8| {
@@ -191,8 +195,14 @@ fn no_flipped_bit_makes_opening_panic() {
 fn embeddings_stay_in_their_blocks() {
     families(|dir| {
         let out = tempfile::tempdir().unwrap();
-        let conversion = Conversion { arch: "qwen2", blocks: BlockType::Q8_0, files: 1 };
-        let path = convert(&dir.join("qwen2_sliding"), &out.path().join("model.gguf"), &conversion);
+        // Files of qwen2 have no windows.
+        let path = out.path().join("model.gguf");
+        let mut json: serde_json::Value = parsimon_core::io::read_json(&dir.join("qwen2_sliding/config.json")).unwrap();
+        json["use_sliding_window"] = false.into();
+        parsimon_core::io::write_json(&out.path().join("config.json"), &json).unwrap();
+        let weights = "model.safetensors";
+        std::fs::copy(dir.join("qwen2_sliding").join(weights), out.path().join(weights)).unwrap();
+        convert(out.path(), &path, Some(BlockType::Q8_0));
         let file = Gguf::open(&path, &OpenOptions::default()).unwrap();
         assert!(matches!(file.tensor("token_embd.weight").unwrap(), GgufTensor::Blocks(_)));
         let bytes = |dequantize| {

@@ -140,10 +140,12 @@ pub(super) fn gguf(folder: &Path) -> PathBuf {
     }
     for (name, shape, bytes) in &tensors {
         // 0 is `f32`.
-        writer.tensor_of_id(name, 0, shape, bytes).unwrap();
+        writer.tensor_of_id(name, 0, shape, bytes.len() as u64).unwrap();
     }
     let path = folder.join("small.gguf");
-    writer.write(&path).unwrap();
+    let mut data = writer.create(&path).unwrap();
+    tensors.iter().for_each(|(name, _, bytes)| data.write(name, bytes).unwrap());
+    data.commit().unwrap();
     path
 }
 

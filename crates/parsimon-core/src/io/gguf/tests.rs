@@ -13,12 +13,25 @@ fn sample() -> Vec<u8> {
     for (key, value) in values() {
         writer.set(key, &value).unwrap();
     }
-    writer.tensor("norm.weight", BlockType::F32, &[3], &f32s).unwrap();
-    writer.tensor("a.weight", BlockType::Q8_0, &[2, 32], &q8).unwrap();
-    writer.tensor_of_id("odd.weight", 36, &[8, 32], &q8[..36]).unwrap();
-    let mut bytes = Vec::new();
-    writer.write_to(&mut bytes).unwrap();
-    bytes
+    writer.tensor("norm.weight", BlockType::F32, &[3]).unwrap();
+    writer.tensor("a.weight", BlockType::Q8_0, &[2, 32]).unwrap();
+    writer.tensor_of_id("odd.weight", 36, &[8, 32], 36).unwrap();
+    written(writer, &[("norm.weight", &f32s), ("a.weight", &q8), ("odd.weight", &q8[..36])])
+}
+
+/// Writes the file with the data of its tensors.
+fn write(writer: GgufWriter, path: &Path, tensors: &[(&str, &[u8])]) {
+    let mut data = writer.create(path).unwrap();
+    tensors.iter().for_each(|(name, bytes)| data.write(name, bytes).unwrap());
+    data.commit().unwrap();
+}
+
+/// The bytes of the file.
+fn written(writer: GgufWriter, tensors: &[(&str, &[u8])]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    write(writer, &path, tensors);
+    std::fs::read(&path).unwrap()
 }
 
 fn values() -> Vec<(&'static str, Value<'static>)> {
@@ -137,10 +150,10 @@ fn a_scale_that_is_not_finite_is_named_with_its_tensor() {
     let mut blocks = [0; 68];
     blocks[34..36].copy_from_slice(&half::f16::NAN.to_le_bytes());
     let mut writer = GgufWriter::new();
-    writer.tensor("w", BlockType::Q8_0, &[2, 32], &blocks).unwrap();
+    writer.tensor("w", BlockType::Q8_0, &[2, 32]).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
-    writer.write(&path).unwrap();
+    write(writer, &path, &[("w", &blocks)]);
     let file = Gguf::open(&path, &OpenOptions::default()).unwrap();
     let error = file.validate().unwrap_err();
     assert!(error.to_string().contains("`w`") && error.to_string().contains("row 1, block 0"), "{error}");
@@ -217,10 +230,9 @@ fn the_alignment_is_a_key() {
 
     let mut writer = GgufWriter::new();
     writer.set("general.alignment", &Value::U32(256)).unwrap();
-    writer.tensor("a", BlockType::I8, &[3], &[1, 2, 3]).unwrap();
-    writer.tensor("b", BlockType::I8, &[1], &[4]).unwrap();
-    let mut bytes = Vec::new();
-    writer.write_to(&mut bytes).unwrap();
+    writer.tensor("a", BlockType::I8, &[3]).unwrap();
+    writer.tensor("b", BlockType::I8, &[1]).unwrap();
+    let bytes = written(writer, &[("a", &[1, 2, 3]), ("b", &[4])]);
     let directory = parse(&bytes).unwrap();
     assert_eq!((directory.alignment, directory.tensor("b").unwrap().offset, bytes.len() % 256), (256, 256, 0));
 }
@@ -233,12 +245,13 @@ fn the_writer_refuses_what_a_file_cannot_hold() {
     assert!(matches!(writer.set(&"k".repeat(65536), &Value::U8(1)), Err(GgufWriteError::KeyTooLong { .. })));
     let alignment = writer.set("general.alignment", &Value::U32(48));
     assert!(matches!(alignment, Err(GgufWriteError::BadAlignment { .. })));
-    writer.tensor("w", BlockType::I8, &[1], &[0]).unwrap();
-    let mut tensor = |name: &str, shape: &[usize]| writer.tensor(name, BlockType::I8, shape, &[0]).unwrap_err();
+    writer.tensor("w", BlockType::I8, &[1]).unwrap();
+    let mut tensor = |name: &str, shape: &[usize]| writer.tensor(name, BlockType::I8, shape).unwrap_err();
     assert!(matches!(tensor("w", &[1]), GgufWriteError::DuplicateTensor { .. }));
     assert!(matches!(tensor(&"n".repeat(65), &[1]), GgufWriteError::NameTooLong { bytes: 65, .. }));
     assert!(matches!(tensor("v", &[1; 5]), GgufWriteError::BadShape { .. }));
-    assert!(matches!(tensor("v", &[2]), GgufWriteError::ByteLength { expected: Some(2), actual: 1, .. }));
+    let blocks = writer.tensor("v", BlockType::Q8_0, &[2, 48]);
+    assert!(matches!(blocks, Err(GgufWriteError::NotWholeBlocks { block_len: 32, .. })));
 }
 
 #[test]
@@ -321,10 +334,10 @@ fn i2s_tensors_are_read_in_their_dialect() {
     let mut writer = GgufWriter::new();
     writer.set("general.architecture", &Value::String(b"bitnet-b1.58")).unwrap();
     writer.set("general.file_type", &Value::U32(40)).unwrap();
-    writer.tensor_of_id("w", 36, &[4, 256], &bytes).unwrap();
+    writer.tensor_of_id("w", 36, &[4, 256], bytes.len() as u64).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
-    writer.write(&path).unwrap();
+    write(writer, &path, &[("w", &bytes)]);
 
     let upstream = Gguf::open(&path, &OpenOptions::default()).unwrap();
     let error = upstream.tensor("w").unwrap_err();
@@ -349,8 +362,8 @@ fn split_model(
         let bytes = [no as u8];
         let mut writer = GgufWriter::new();
         keys.iter().for_each(|(key, value)| writer.set(key, value).unwrap());
-        writer.tensor(&tensor, BlockType::I8, &[1], &bytes).unwrap();
-        writer.write(&dir.join(format!("m-0000{}-of-00003.gguf", no + 1))).unwrap();
+        writer.tensor(&tensor, BlockType::I8, &[1]).unwrap();
+        write(writer, &dir.join(format!("m-0000{}-of-00003.gguf", no + 1)), &[(&tensor, &bytes)]);
     }
     dir.join("m-00001-of-00003.gguf")
 }

@@ -1,15 +1,16 @@
 //! Writing GGUF version 3. The bytes depend on what was set, in that order, and on nothing else.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::directory::{ALIGNMENT_DEFAULT, ALIGNMENT_KEY, DIMS_MAX, NAME_BYTES_MAX, is_alignment};
 use super::value::{Value, write_string};
 use crate::io::{AtomicFile, FormatError};
 use crate::quant::BlockType;
 
-/// Collects keys and tensors and writes them in the order of their calls.
+/// The keys and tensors of a file; [`create`](Self::create) writes them, and the data follows a tensor at a time, so that no more than one
+/// tensor is in memory.
 ///
 /// ```
 /// use parsimon_core::io::gguf::{Gguf, GgufWriter, OpenOptions, Value};
@@ -20,36 +21,38 @@ use crate::quant::BlockType;
 /// let bytes: Vec<u8> = [1f32, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
 /// let mut writer = GgufWriter::new();
 /// writer.set("general.architecture", &Value::String(b"llama"))?;
-/// writer.tensor("output_norm.weight", BlockType::F32, &[2], &bytes)?;
-/// writer.write(&path)?;
+/// writer.tensor("output_norm.weight", BlockType::F32, &[2])?;
+/// let mut data = writer.create(&path)?;
+/// data.write("output_norm.weight", &bytes)?;
+/// data.commit()?;
 /// let file = Gguf::open(&path, &OpenOptions::default())?;
 /// assert_eq!(file.tensor("output_norm.weight")?.to_f32()?, [1.0, 2.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct GgufWriter<'a> {
+pub struct GgufWriter {
     alignment: u64,
     keys: Vec<u8>,
     key_names: HashSet<String>,
-    tensors: Vec<Entry<'a>>,
+    tensors: Vec<Entry>,
     tensor_names: HashSet<String>,
 }
 
 #[derive(Debug)]
-struct Entry<'a> {
+struct Entry {
     name: String,
     shape: Vec<usize>,
     type_id: u32,
-    bytes: &'a [u8],
+    bytes: u64,
 }
 
-impl Default for GgufWriter<'_> {
+impl Default for GgufWriter {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<'a> GgufWriter<'a> {
+impl GgufWriter {
     /// A writer without keys and tensors.
     pub fn new() -> Self {
         GgufWriter {
@@ -90,26 +93,23 @@ impl<'a> GgufWriter<'a> {
     ///
     /// # Errors
     ///
-    /// As [`Self::tensor_of_id`], and [`GgufWriteError::ByteLength`] unless `bytes` is what the type needs for whole blocks along the last
-    /// dimension.
-    pub fn tensor(
-        &mut self,
-        name: &str,
-        block_type: BlockType,
-        shape: &[usize],
-        bytes: &'a [u8],
-    ) -> Result<(), GgufWriteError> {
+    /// As [`Self::tensor_of_id`], and [`GgufWriteError::NotWholeBlocks`] unless the last dimension is whole blocks.
+    pub fn tensor(&mut self, name: &str, block_type: BlockType, shape: &[usize]) -> Result<(), GgufWriteError> {
         let elements = shape.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim as u64));
         let whole = shape.last().is_some_and(|k| k.is_multiple_of(block_type.block_len()));
-        let expected = elements.filter(|_| whole).and_then(|n| block_type.bytes_of(n));
-        if expected != Some(bytes.len() as u64) {
-            let (tensor, shape) = (name.to_owned(), shape.to_vec());
-            return Err(GgufWriteError::ByteLength { tensor, block_type, shape, expected, actual: bytes.len() as u64 });
-        }
+        let Some(bytes) = elements.filter(|_| whole).and_then(|n| block_type.bytes_of(n)) else {
+            let block_len = block_type.block_len();
+            return Err(GgufWriteError::NotWholeBlocks {
+                tensor: name.to_owned(),
+                block_type,
+                shape: shape.to_vec(),
+                block_len,
+            });
+        };
         self.tensor_of_id(name, block_type.id(), shape, bytes)
     }
 
-    /// Adds a tensor of any type number, with bytes that are not checked: for types of other dialects.
+    /// Adds a tensor of any type number, with `bytes` of data, which is not checked: for types of other dialects.
     ///
     /// # Errors
     ///
@@ -120,14 +120,14 @@ impl<'a> GgufWriter<'a> {
         name: &str,
         type_id: u32,
         shape: &[usize],
-        bytes: &'a [u8],
+        bytes: u64,
     ) -> Result<(), GgufWriteError> {
         let tensor = || name.to_owned();
         if name.len() as u64 > NAME_BYTES_MAX {
             return Err(GgufWriteError::NameTooLong { tensor: tensor(), bytes: name.len() });
         }
-        if !(1..=DIMS_MAX).contains(&shape.len()) || shape.contains(&0) || bytes.is_empty() {
-            return Err(GgufWriteError::BadShape { tensor: tensor(), shape: shape.to_vec(), bytes: bytes.len() });
+        if !(1..=DIMS_MAX).contains(&shape.len()) || shape.contains(&0) || bytes == 0 {
+            return Err(GgufWriteError::BadShape { tensor: tensor(), shape: shape.to_vec(), bytes });
         }
         if !self.tensor_names.insert(tensor()) {
             return Err(GgufWriteError::DuplicateTensor { tensor: tensor() });
@@ -136,23 +136,12 @@ impl<'a> GgufWriter<'a> {
         Ok(())
     }
 
-    /// Writes the file beside `path` and renames it.
+    /// Starts the file beside `path`: everything before the data.
     ///
     /// # Errors
     ///
     /// [`FormatError::Io`].
-    pub fn write(&self, path: &Path) -> Result<(), FormatError> {
-        let mut file = AtomicFile::create(path)?;
-        self.write_to(&mut file).map_err(|e| FormatError::io(path, "write", e))?;
-        file.commit()
-    }
-
-    /// Writes the file's bytes.
-    ///
-    /// # Errors
-    ///
-    /// What `out` says.
-    pub fn write_to(&self, out: &mut impl Write) -> std::io::Result<()> {
+    pub fn create(self, path: &Path) -> Result<GgufData, FormatError> {
         let mut head = b"GGUF".to_vec();
         head.extend(3u32.to_le_bytes());
         head.extend((self.tensors.len() as u64).to_le_bytes());
@@ -165,20 +154,61 @@ impl<'a> GgufWriter<'a> {
             shape.iter().rev().for_each(|&dim| head.extend((dim as u64).to_le_bytes()));
             head.extend(type_id.to_le_bytes());
             head.extend(offset.to_le_bytes());
-            offset = (offset + bytes.len() as u64).next_multiple_of(self.alignment);
+            offset = (offset + bytes).next_multiple_of(self.alignment);
         }
-        out.write_all(&head)?;
-        self.pad(out, head.len())?;
-        for entry in &self.tensors {
-            out.write_all(entry.bytes)?;
-            self.pad(out, entry.bytes.len())?;
-        }
-        Ok(())
+        let missing = self.tensors.into_iter().map(|entry| (entry.name, entry.bytes)).collect();
+        let (path, file) = (path.to_owned(), AtomicFile::create(path)?);
+        let mut data = GgufData { path, file, alignment: self.alignment as usize, missing };
+        data.put(&head)?;
+        Ok(data)
+    }
+}
+
+/// The data of a GGUF file that is written beside its name, tensor after tensor, and renamed by [`GgufData::commit`].
+#[derive(Debug)]
+pub struct GgufData {
+    path: PathBuf,
+    file: AtomicFile,
+    alignment: usize,
+    /// Names and bytes of the tensors that are missing, in the order of the file.
+    missing: VecDeque<(String, u64)>,
+}
+
+impl GgufData {
+    /// Writes the data of the next tensor.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Io`].
+    ///
+    /// # Panics
+    ///
+    /// When `name` is not the next tensor of the writer, or has another number of bytes there.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), FormatError> {
+        let next = self.missing.pop_front();
+        assert_eq!(next, Some((name.to_owned(), bytes.len() as u64)), "the writer fixes the order and the sizes");
+        self.put(bytes)
     }
 
-    fn pad(&self, out: &mut impl Write, written: usize) -> std::io::Result<()> {
-        let padding = written.next_multiple_of(self.alignment as usize) - written;
-        out.write_all(&vec![0; padding])
+    /// Synchronizes the file and gives it its name.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Io`].
+    ///
+    /// # Panics
+    ///
+    /// When tensors were not written.
+    pub fn commit(self) -> Result<(), FormatError> {
+        assert!(self.missing.is_empty(), "{} tensors were not written", self.missing.len());
+        self.file.commit()
+    }
+
+    /// The bytes and what aligns the next ones.
+    fn put(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
+        let padding = vec![0; bytes.len().next_multiple_of(self.alignment) - bytes.len()];
+        let written = self.file.write_all(bytes).and_then(|()| self.file.write_all(&padding));
+        written.map_err(|e| FormatError::io(&self.path, "write", e))
     }
 }
 
@@ -199,9 +229,11 @@ pub enum GgufWriteError {
     #[error(
         "tensor `{tensor}` of shape {shape:?} and {bytes} bytes: 1 to 4 dimensions and something in each are needed"
     )]
-    BadShape { tensor: String, shape: Vec<usize>, bytes: usize },
-    #[error("tensor `{tensor}`: {block_type} {shape:?} needs {expected:?} bytes, got {actual}")]
-    ByteLength { tensor: String, block_type: BlockType, shape: Vec<usize>, expected: Option<u64>, actual: u64 },
+    BadShape { tensor: String, shape: Vec<usize>, bytes: u64 },
+    #[error(
+        "tensor `{tensor}`: {block_type} has blocks of {block_len} weights, which do not divide the rows of {shape:?}"
+    )]
+    NotWholeBlocks { tensor: String, block_type: BlockType, shape: Vec<usize>, block_len: usize },
 }
 
 impl crate::Diagnose for GgufWriteError {}

@@ -40,7 +40,7 @@ fn write(dir: &Path, keys: &[(&str, Entry<'_>)]) -> Gguf {
         writer.set(key, value).unwrap();
     }
     let path = dir.join("vocabulary.gguf");
-    writer.write(&path).unwrap();
+    writer.create(&path).unwrap().commit().unwrap();
     Gguf::open(&path, &OpenOptions::default()).unwrap()
 }
 
