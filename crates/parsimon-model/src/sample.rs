@@ -138,20 +138,80 @@ impl Sampler {
         let total = vectorize(Level::best(), Weights { logits, max, temperature, weights });
         tokens.clear();
         tokens.extend(0..logits.len() as u32);
-        let total = if top_k > 0 && top_k < logits.len() { most_likely(weights, tokens, top_k) } else { total };
-        nucleus(weights, tokens, f64::from(top_p) * total);
-        // The most likely token has weight 1.
-        let kept = tokens.partition_point(|&token| weights[token as usize] >= min_p);
-        tokens.truncate(kept.max(1));
-        let mass: f64 = tokens.iter().map(|&token| f64::from(weights[token as usize])).sum();
-        let mut target = uniform * mass;
-        for &token in tokens.iter() {
-            target -= f64::from(weights[token as usize]);
+        let mut likely = Descending { weights, tokens, sorted: 0 };
+        let total = if top_k > 0 && top_k < logits.len() { likely.keep(top_k) } else { total };
+        let mass = if top_p < 1.0 || min_p > 0.0 { likely.nucleus(f64::from(top_p) * total, min_p) } else { total };
+        likely.draw(uniform * mass)
+    }
+}
+
+/// Tokens from the most to the least likely, equal ones by id.
+///
+/// Only as many as are asked for get sorted: a whole vocabulary would cost more than a decoding step of a small model.
+struct Descending<'a> {
+    weights: &'a [f32],
+    tokens: &'a mut Vec<u32>,
+    /// So many are in order; none of the others is likelier.
+    sorted: usize,
+}
+
+impl Descending<'_> {
+    /// The token of rank `i` with its weight.
+    fn get(&mut self, i: usize) -> Option<(u32, f64)> {
+        const CANDIDATES: usize = 64;
+        while self.sorted <= i && self.sorted < self.tokens.len() {
+            self.sort((4 * self.sorted).max(CANDIDATES).min(self.tokens.len()));
+        }
+        self.tokens.get(i).map(|&token| (token, f64::from(self.weights[token as usize])))
+    }
+
+    /// Brings the first `n` into order.
+    fn sort(&mut self, n: usize) {
+        let by_weight =
+            |a: &u32, b: &u32| self.weights[*b as usize].total_cmp(&self.weights[*a as usize]).then(a.cmp(b));
+        let rest = &mut self.tokens[self.sorted..];
+        let more = n - self.sorted;
+        if more < rest.len() {
+            rest.select_nth_unstable_by(more, by_weight);
+        }
+        rest[..more].sort_unstable_by(by_weight);
+        self.sorted = n;
+    }
+
+    /// Leaves the `k` most likely and returns the sum of their weights.
+    fn keep(&mut self, k: usize) -> f64 {
+        self.sort(k);
+        self.tokens.truncate(k);
+        self.tokens.iter().map(|&token| f64::from(self.weights[token as usize])).sum()
+    }
+
+    /// Leaves the smallest set of most likely tokens whose weights reach `mass`, of these the ones with a weight of at least `min_p`, and returns
+    /// the sum of their weights. The most likely token has weight 1 and always stays.
+    fn nucleus(&mut self, mass: f64, min_p: f32) -> f64 {
+        let (mut kept, mut n) = (0.0, 0);
+        while let Some((_, weight)) = self.get(n) {
+            if n > 0 && (kept >= mass || weight < f64::from(min_p)) {
+                break;
+            }
+            kept += weight;
+            n += 1;
+        }
+        self.tokens.truncate(n);
+        self.sorted = self.sorted.min(n);
+        kept
+    }
+
+    /// The first token at which the weights exceed `target`, or the last of any weight.
+    fn draw(mut self, mut target: f64) -> u32 {
+        let (mut last, mut i) = (self.tokens[0], 0);
+        while let Some((token, weight)) = self.get(i).filter(|&(_, weight)| i == 0 || weight > 0.0) {
+            (last, i) = (token, i + 1);
+            target -= weight;
             if target < 0.0 {
-                return token;
+                break;
             }
         }
-        tokens[tokens.len() - 1]
+        last
     }
 }
 
@@ -177,47 +237,6 @@ impl Vectorize for Weights<'_> {
     }
 }
 
-/// Leaves the `k` most likely of `tokens`, equal ones by id, and returns the sum of their weights.
-fn most_likely(weights: &[f32], tokens: &mut Vec<u32>, k: usize) -> f64 {
-    tokens.select_nth_unstable_by(k, |a, b| by_weight(weights, a, b));
-    tokens.truncate(k);
-    tokens.sort_unstable_by(|a, b| by_weight(weights, a, b));
-    tokens.iter().map(|&token| f64::from(weights[token as usize])).sum()
-}
-
-/// Leaves the smallest set of most likely `tokens` whose weights reach `mass`, most likely first, equal ones by id.
-///
-/// Only as many candidates as are needed get sorted: a whole vocabulary would cost more than a decoding step of a small model.
-fn nucleus(weights: &[f32], tokens: &mut Vec<u32>, mass: f64) {
-    const CANDIDATES: usize = 64;
-    let mut n = CANDIDATES;
-    loop {
-        n = n.min(tokens.len());
-        if n < tokens.len() {
-            tokens.select_nth_unstable_by(n, |a, b| by_weight(weights, a, b));
-        }
-        tokens[..n].sort_unstable_by(|a, b| by_weight(weights, a, b));
-        let mut kept = 0.0;
-        let reached = tokens[..n].iter().position(|&token| {
-            kept += f64::from(weights[token as usize]);
-            kept >= mass
-        });
-        if let Some(last) = reached {
-            tokens.truncate(last + 1);
-            return;
-        }
-        if n == tokens.len() {
-            return;
-        }
-        n *= 4;
-    }
-}
-
-/// Heavier first, then by id.
-fn by_weight(weights: &[f32], a: &u32, b: &u32) -> std::cmp::Ordering {
-    weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b))
-}
-
 fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (i, &logit) in logits.iter().enumerate() {
@@ -235,12 +254,7 @@ pub(crate) fn log_probabilities(logits: &[f32], token: u32, n: usize) -> (f32, V
     let of = |token: u32| (f64::from(logits[token as usize] - max) - sum.ln()) as f32;
     let mut tokens: Vec<u32> = (0..logits.len() as u32).filter(|&token| !logits[token as usize].is_nan()).collect();
     let n = n.min(tokens.len());
-    if n > 0 && n < tokens.len() {
-        most_likely(logits, &mut tokens, n);
-    } else {
-        tokens.sort_unstable_by(|a, b| by_weight(logits, a, b));
-        tokens.truncate(n);
-    }
+    Descending { weights: logits, tokens: &mut tokens, sorted: 0 }.keep(n);
     (of(token), tokens.into_iter().map(|token| (token, of(token))).collect())
 }
 

@@ -43,12 +43,34 @@ fn the_nucleus_is_the_shortest_sorted_prefix() {
         let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
         for top_p in [1e-9, 0.3, 0.9, 1.0] {
             let mut nucleus: Vec<u32> = (0..len as u32).collect();
-            super::nucleus(&weights, &mut nucleus, top_p * total);
+            let mut likely = super::Descending { weights: &weights, tokens: &mut nucleus, sorted: 0 };
+            let kept = likely.nucleus(top_p * total, 0.0);
             assert_eq!(nucleus, sorted[..nucleus.len()]);
             let mass = |n: usize| sorted[..n].iter().map(|&t| f64::from(weights[t as usize])).sum::<f64>();
             assert!(nucleus.len() == len || mass(nucleus.len()) >= top_p * total);
             assert!(mass(nucleus.len() - 1) < top_p * total);
+            assert_eq!(kept, mass(nucleus.len()));
         }
+    }
+}
+
+/// A draw that sorts only what it passes takes the token that the whole sorted vocabulary gives.
+#[test]
+fn a_draw_takes_the_token_where_the_sorted_weights_pass_the_target() {
+    let mut rng = SplitMix64::new(5);
+    let weights: Vec<f32> = (0..2000).map(|_| rng.next_f64() as f32).collect();
+    let mut sorted: Vec<u32> = (0..2000).collect();
+    sorted.sort_by(|&a, &b| weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b)));
+    let total: f64 = sorted.iter().map(|&t| f64::from(weights[t as usize])).sum();
+    for share in [0.0, 1e-3, 0.03, 0.5, 0.97, 1.0, 1.1] {
+        let mut passed = 0.0;
+        let expected = sorted.iter().find(|&&t| {
+            passed += f64::from(weights[t as usize]);
+            passed > share * total
+        });
+        let mut tokens: Vec<u32> = (0..2000).collect();
+        let drawn = super::Descending { weights: &weights, tokens: &mut tokens, sorted: 0 }.draw(share * total);
+        assert_eq!(drawn, *expected.unwrap_or(&sorted[1999]), "at {share}");
     }
 }
 
