@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use parsimon_lut::Method;
-use parsimon_lut::roofline::run_peak;
-use parsimon_simd::{Level, Vectorize, vectorize};
+use parsimon_lut::roofline::{read_words, run_peak};
+use parsimon_simd::Level;
 
 use crate::measure::time;
 
@@ -26,31 +26,13 @@ pub(crate) fn read_bandwidth(bytes: usize) -> f64 {
     static BEST: Mutex<BTreeMap<usize, f64>> = Mutex::new(BTreeMap::new());
     let words = vec![1u64; (bytes / 8).max(64)];
     let times = time(Duration::from_millis(200), |_| {
-        black_box(vectorize(Level::best(), Sum(black_box(&words))));
+        black_box(read_words(black_box(&words)));
     });
     let reading = (words.len() * 8) as f64 / times.min;
     let mut best = BEST.lock().unwrap_or_else(PoisonError::into_inner);
     let best = best.entry(bytes).or_insert(reading);
     *best = best.max(reading);
     *best
-}
-
-struct Sum<'a>(&'a [u64]);
-
-impl Vectorize for Sum<'_> {
-    type Output = u64;
-
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> u64 {
-        const LANES: usize = 32;
-        let mut lanes = [0u64; LANES];
-        for block in self.0.as_chunks::<LANES>().0 {
-            for (lane, word) in lanes.iter_mut().zip(block) {
-                *lane ^= word;
-            }
-        }
-        lanes.iter().fold(0, |all, lane| all ^ lane)
-    }
 }
 
 /// Bytes a second that one thread looks up, or multiplies and adds, by the method's instruction at `level`; the best reading of this run.

@@ -15,7 +15,7 @@ use crate::kernel;
 pub(crate) const SKINNY_MAX: usize = 16;
 
 /// Below this many multiply-adds a product runs on the calling thread.
-pub(crate) const PARALLEL_MIN: usize = 1 << 18;
+const PARALLEL_MIN: usize = 1 << 18;
 
 /// Rows of a task.
 pub(crate) const TASK_ROWS: usize = 64;
@@ -86,50 +86,42 @@ impl DenseMatrix {
         }
         if n > SKINNY_MAX {
             kernel::gemm_into(x, &self.weights, n, self.m, self.k, out);
-        } else if n == 1 {
-            self.rows_into(x, out);
         } else {
-            self.skinny(x, n, out);
+            by_tasks((self.m, n, self.k), out, |task, rows, out| {
+                let weights = &self.weights[task * TASK_ROWS * self.k..][..rows * self.k];
+                multiply_rows(weights, x, (rows, self.k), out);
+            });
         }
     }
+}
 
-    /// One token: rows in parallel.
-    fn rows_into(&self, x: &[f32], out: &mut [f32]) {
-        let run = |(task, out): (usize, &mut [f32])| {
-            let weights = &self.weights[task * TASK_ROWS * self.k..][..out.len() * self.k];
-            multiply_rows(weights, x, (out.len(), self.k), out);
-        };
-        if self.is_parallel(1) {
-            out.par_chunks_mut(TASK_ROWS).enumerate().for_each(run);
+/// Fills `out [n, m]` by tasks of [`TASK_ROWS`] rows, in parallel where it is worth it: `run(task, rows, out)` makes `rows` outputs of every token,
+/// `[n][TASK_ROWS]`, or for one token `[rows]`. So each block of weights is read from memory once.
+pub(crate) fn by_tasks(
+    (m, n, k): (usize, usize, usize),
+    out: &mut [f32],
+    run: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    let is_parallel = n * m * k >= PARALLEL_MIN && rayon::current_num_threads() > 1;
+    let one = |(task, out): (usize, &mut [f32])| run(task, TASK_ROWS.min(m - task * TASK_ROWS), out);
+    let all = |blocks: &mut [f32], len: usize| {
+        if is_parallel {
+            blocks.par_chunks_mut(len).enumerate().for_each(one);
         } else {
-            out.chunks_mut(TASK_ROWS).enumerate().for_each(run);
+            blocks.chunks_mut(len).enumerate().for_each(one);
         }
+    };
+    if n == 1 {
+        return all(out, TASK_ROWS);
     }
-
-    /// A few tokens: each block of rows is read from memory once and multiplied with every token while it is in cache.
-    fn skinny(&self, x: &[f32], n: usize, out: &mut [f32]) {
-        let block_len = TASK_ROWS * n;
-        let mut blocks = vec![0.0; self.m.div_ceil(TASK_ROWS) * block_len];
-        let run = |(task, block): (usize, &mut [f32])| {
-            let rows = TASK_ROWS.min(self.m - task * TASK_ROWS);
-            let weights = &self.weights[task * TASK_ROWS * self.k..][..rows * self.k];
-            multiply_rows(weights, x, (rows, self.k), block);
-        };
-        if self.is_parallel(n) {
-            blocks.par_chunks_exact_mut(block_len).enumerate().for_each(run);
-        } else {
-            blocks.chunks_exact_mut(block_len).enumerate().for_each(run);
+    let block_len = TASK_ROWS * n;
+    let mut blocks = vec![0.0; m.div_ceil(TASK_ROWS) * block_len];
+    all(&mut blocks, block_len);
+    for (task, block) in blocks.chunks_exact(block_len).enumerate() {
+        for (token, rows) in block.chunks_exact(TASK_ROWS).enumerate() {
+            let out = &mut out[token * m..][task * TASK_ROWS..m.min((task + 1) * TASK_ROWS)];
+            out.copy_from_slice(&rows[..out.len()]);
         }
-        for (task, block) in blocks.chunks_exact(block_len).enumerate() {
-            for (token, rows) in block.chunks_exact(TASK_ROWS).enumerate() {
-                let out = &mut out[token * self.m..][task * TASK_ROWS..self.m.min((task + 1) * TASK_ROWS)];
-                out.copy_from_slice(&rows[..out.len()]);
-            }
-        }
-    }
-
-    fn is_parallel(&self, n: usize) -> bool {
-        n * self.m * self.k >= PARALLEL_MIN && rayon::current_num_threads() > 1
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
-use crate::dense::{PARALLEL_MIN, SKINNY_MAX, TASK_ROWS, multiply_rows};
+use crate::dense::{SKINNY_MAX, TASK_ROWS, by_tasks, multiply_rows};
 use crate::kernel;
 
 /// Rows that are widened together: 128 KiB at 4096 inputs.
@@ -66,11 +66,6 @@ impl HalfMatrix {
         (self.m, self.k)
     }
 
-    thread_local! {
-        /// The rows that a thread widened last: a buffer that is kept, so that a product allocates nothing.
-        static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-
     /// Which 16 bits.
     pub fn format(&self) -> HalfFormat {
         self.format
@@ -116,20 +111,9 @@ impl HalfMatrix {
             out.fill(0.0);
         } else if n > SKINNY_MAX {
             self.panels(x, n, out);
-        } else if n == 1 {
-            let run = |(task, out): (usize, &mut [f32])| self.task(task, out.len(), x, out);
-            if self.is_parallel(1) {
-                out.par_chunks_mut(TASK_ROWS).enumerate().for_each(run);
-            } else {
-                out.chunks_mut(TASK_ROWS).enumerate().for_each(run);
-            }
         } else {
-            self.skinny(x, n, out);
+            by_tasks((self.m, n, self.k), out, |task, rows, out| self.task(task, rows, x, out));
         }
-    }
-
-    fn is_parallel(&self, n: usize) -> bool {
-        n * self.m * self.k >= PARALLEL_MIN && rayon::current_num_threads() > 1
     }
 
     /// `rows` of the task for all tokens of `x`: `out [n][TASK_ROWS]`, or for one token `[rows]`.
@@ -143,26 +127,6 @@ impl HalfMatrix {
                 multiply_rows(weights, x, (group, self.k), &mut out[first..]);
             }
         });
-    }
-
-    /// A few tokens, as [`DenseMatrix`](crate::DenseMatrix) multiplies them.
-    fn skinny(&self, x: &[f32], n: usize, out: &mut [f32]) {
-        let block_len = TASK_ROWS * n;
-        let mut blocks = vec![0.0; self.m.div_ceil(TASK_ROWS) * block_len];
-        let run = |(task, block): (usize, &mut [f32])| {
-            self.task(task, TASK_ROWS.min(self.m - task * TASK_ROWS), x, block);
-        };
-        if self.is_parallel(n) {
-            blocks.par_chunks_exact_mut(block_len).enumerate().for_each(run);
-        } else {
-            blocks.chunks_exact_mut(block_len).enumerate().for_each(run);
-        }
-        for (task, block) in blocks.chunks_exact(block_len).enumerate() {
-            for (token, rows) in block.chunks_exact(TASK_ROWS).enumerate() {
-                let out = &mut out[token * self.m..][task * TASK_ROWS..self.m.min((task + 1) * TASK_ROWS)];
-                out.copy_from_slice(&rows[..out.len()]);
-            }
-        }
     }
 
     fn panels(&self, x: &[f32], n: usize, out: &mut [f32]) {

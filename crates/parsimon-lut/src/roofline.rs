@@ -3,7 +3,7 @@
 //! A time below `bytes / bandwidth` or `operations / peak` is impossible; the larger of the two is the roof. Bandwidth is the machine's, and
 //! so is the peak: time [`run_peak`] in the run that measures the kernel.
 
-use parsimon_simd::Level;
+use parsimon_simd::{Level, Vectorize, vectorize};
 
 use crate::{LowBitMatrix, Method, kernel};
 
@@ -46,6 +46,31 @@ impl Work {
 /// the time it took. `None` where the level has no such instruction or is not available.
 pub fn run_peak(method: Method, level: Level, n: usize) -> Option<u64> {
     kernel::peak::run(method, level, n)
+}
+
+/// Reads `words` once, in order and as fast as a plain loop does, and returns their exclusive or, so that no read can be left out. The bytes over
+/// the time it took are the bandwidth of the memory that holds them.
+pub fn read_words(words: &[u64]) -> u64 {
+    vectorize(Level::best(), ExclusiveOr(words))
+}
+
+struct ExclusiveOr<'a>(&'a [u64]);
+
+impl Vectorize for ExclusiveOr<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> u64 {
+        const LANES: usize = 32;
+        let mut lanes = [0u64; LANES];
+        let (blocks, rest) = self.0.as_chunks::<LANES>();
+        for block in blocks {
+            for (lane, word) in lanes.iter_mut().zip(block) {
+                *lane ^= word;
+            }
+        }
+        lanes.iter().chain(rest).fold(0, |all, word| all ^ word)
+    }
 }
 
 #[cfg(test)]

@@ -53,10 +53,12 @@ impl QuantizeReport {
     }
 }
 
-/// Quantizes the projections inside the blocks of `model`, a folder or a GGUF file, into the folder `out` as GPTQ version 2; embeddings, norms and the output layer stay.
+/// Quantizes the projections inside the blocks of `model`, a folder or a GGUF file, into the folder `out` as GPTQ version 2; embeddings, norms
+/// and the output layer stay.
 ///
 /// Ternary weights are stored as 2-bit codes `t + 1` with zero point 1 and `ternary: true` in the `quantization_config`. The blocks of a
-/// GGUF file are decoded first. The tokenizer's files are copied, or made of the vocabulary; `config.json` is written last, so that an unfinished folder is not taken for a model.
+/// GGUF file are decoded first. The tokenizer's files are copied, or made of the vocabulary; `config.json` is written last, so that an
+/// unfinished folder is not taken for a model.
 ///
 /// # Errors
 ///

@@ -15,3 +15,11 @@ fn numbers_beyond_64_bits_stop_there() {
     let work = Work::of_shape(Method::Lut, 4, (usize::MAX, usize::MAX), 1, usize::MAX);
     assert_eq!((work.operations, work.flops), (u64::MAX, u64::MAX));
 }
+
+#[test]
+fn reading_reaches_every_word() {
+    let mut words = vec![0; 99];
+    assert_eq!(read_words(&words), 0);
+    (words[0], words[33], words[95], words[98]) = (1, 2, 4, 8);
+    assert_eq!(read_words(&words), 15);
+}

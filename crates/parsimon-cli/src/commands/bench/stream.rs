@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use parsimon::simd::{Level, Vectorize, vectorize};
+use parsimon::lut::roofline::read_words;
 use rayon::prelude::*;
 
 /// Bytes of the buffer.
@@ -19,27 +19,9 @@ pub(super) fn bytes_per_s() -> f64 {
     let best = (0..READINGS).map(|_| {
         let start = Instant::now();
         words.par_chunks(part).for_each(|words| {
-            black_box(vectorize(Level::best(), Xor(words)));
+            black_box(read_words(words));
         });
         start.elapsed().as_secs_f64()
     });
     BYTES as f64 / best.fold(f64::INFINITY, f64::min)
-}
-
-struct Xor<'a>(&'a [u64]);
-
-impl Vectorize for Xor<'_> {
-    type Output = u64;
-
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> u64 {
-        const LANES: usize = 32;
-        let mut lanes = [0u64; LANES];
-        for block in self.0.as_chunks::<LANES>().0 {
-            for (lane, word) in lanes.iter_mut().zip(block) {
-                *lane ^= word;
-            }
-        }
-        lanes.iter().fold(0, |all, lane| all ^ lane)
-    }
 }
