@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
-use crate::kernel::{Act, Tokens};
+use crate::kernel::{Act, Tokens, wide};
 use crate::table::{AGS_DEFAULT, ENTRIES, LOOKUP, quantize_table};
 use crate::{ActivationError, LowBitMatrix, Method, int8, trit};
 
@@ -40,16 +40,23 @@ pub enum ActQuant {
         /// Inputs that share a scale.
         block: usize,
     },
+    /// The nearest bfloat16, which needs no scale: for every method. Weights become bfloat16 as well, once for all tokens, so this is for many
+    /// tokens; it is fast where the processor multiplies tiles (AMX).
+    Bf16,
 }
 
 impl ActQuant {
-    /// Inputs that share a scale.
-    fn ags(self) -> usize {
+    /// Inputs that share a scale; `None` where there are no scales.
+    fn ags(self) -> Option<usize> {
         match self {
-            ActQuant::Table { ags } | ActQuant::TernaryTable { ags } | ActQuant::Int8 { block: ags } => ags,
+            ActQuant::Table { ags } | ActQuant::TernaryTable { ags } | ActQuant::Int8 { block: ags } => Some(ags),
+            ActQuant::Bf16 => None,
         }
     }
 }
+
+/// From so many tokens on tiles are faster than lookups and dot products of bytes.
+const BF16_TOKENS_MIN: usize = 32;
 
 /// How activations are prepared.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,13 +80,25 @@ impl ActConfig {
         ActConfig { quant, group: matrix.group(), order: matrix.order().cloned() }
     }
 
+    /// What is fastest for `n` tokens of `matrix` on this machine: [`ActQuant::Bf16`] from 32 tokens on where there are tiles, else as
+    /// [`for_matrix`](Self::for_matrix). The two round differently.
+    pub fn for_tokens(matrix: &LowBitMatrix, n: usize) -> Self {
+        let config = Self::for_matrix(matrix);
+        if n >= BF16_TOKENS_MIN && wide::is_fast(&matrix.layout) {
+            ActConfig { quant: ActQuant::Bf16, ..config }
+        } else {
+            config
+        }
+    }
+
     fn check(&self, k: usize) -> Result<(), ActivationError> {
         let ActConfig { quant, group, ref order } = *self;
-        let ags = quant.ags();
-        let granule = if matches!(quant, ActQuant::TernaryTable { .. }) { trit::FIVE } else { K_STEP };
-        let whole_row = matches!(quant, ActQuant::Int8 { .. }) && ags >= k;
-        if ags == 0 || !(ags.is_multiple_of(granule) || whole_row) {
-            return Err(ActivationError::UnsupportedAgs { ags, granule });
+        if let Some(ags) = quant.ags() {
+            let granule = if matches!(quant, ActQuant::TernaryTable { .. }) { trit::FIVE } else { K_STEP };
+            let whole_row = matches!(quant, ActQuant::Int8 { .. }) && ags >= k;
+            if ags == 0 || !(ags.is_multiple_of(granule) || whole_row) {
+                return Err(ActivationError::UnsupportedAgs { ags, granule });
+            }
         }
         if !is_supported_group(group, k) {
             return Err(ActivationError::UnsupportedGroup { group, k });
@@ -154,7 +173,7 @@ impl PreparedActivations {
     /// # Errors
     ///
     /// [`ActivationError::IntegerTooLarge`] for a magnitude whose sums do not fit a table of 8 bits: above 31 for [`ActQuant::Table`],
-    /// above 25 for [`ActQuant::TernaryTable`]; and as [`try_new`](Self::try_new).
+    /// above 25 for [`ActQuant::TernaryTable`] (all fit the other forms); and as [`try_new`](Self::try_new).
     ///
     /// # Panics
     ///
@@ -170,7 +189,7 @@ impl PreparedActivations {
         let max = match config.quant {
             ActQuant::Table { .. } => 31,
             ActQuant::TernaryTable { .. } => 25,
-            ActQuant::Int8 { .. } => 128,
+            ActQuant::Int8 { .. } | ActQuant::Bf16 => 128,
         };
         if let Some(i) = x.iter().position(|a| a.unsigned_abs() > max) {
             return Err(ActivationError::IntegerTooLarge { token: i / k, index: i % k, value: x[i], max });
@@ -256,7 +275,8 @@ impl PreparedActivations {
         let sizes = Sizes::new(&self.config, k);
         self.sizes = sizes;
         self.stride = sizes.codes.div_ceil(size_of::<Line>()) + usize::from(n > 1);
-        self.codes.resize(n * self.stride, Line([0; 64]));
+        let rows = if config.quant == ActQuant::Bf16 { n.next_multiple_of(wide::TOKEN_STEP) } else { n };
+        self.codes.resize(rows * self.stride, Line([0; 64]));
         self.scales.resize(n * sizes.scales, 0.0);
         self.betas.resize(n * sizes.groups, 0.0);
         if k == 0 {
@@ -270,17 +290,18 @@ impl PreparedActivations {
             fill(token, &mut scratch.columns[..k]);
             scratch.build(config, &sizes, k, scaling, out).map_err(|index| ActivationError::NonFinite { token, index })
         };
-        let (mut codes, mut scales) = (self.codes.chunks_mut(self.stride), self.scales.chunks_mut(sizes.scales));
-        let mut betas = self.betas.chunks_mut(sizes.groups);
+        let (mut codes, mut scales, mut betas) = (&mut self.codes[..], &mut self.scales[..], &mut self.betas[..]);
+        let stride = self.stride;
+        let mut next = || {
+            let there = "the buffers hold every token";
+            let codes = codes.split_off_mut(..stride).expect(there);
+            let scales = scales.split_off_mut(..sizes.scales).expect(there);
+            TokenOut { codes, scales, betas: betas.split_off_mut(..sizes.groups).expect(there) }
+        };
         if n == 1 {
-            let first = "there is one token";
-            let (codes, scales) = (codes.next().expect(first), scales.next().expect(first));
-            one(&mut self.scratch, 0, TokenOut { codes, scales, betas: betas.next().expect(first) })?;
+            one(&mut self.scratch, 0, next())?;
         } else {
-            let outs: Vec<TokenOut<'_>> = std::iter::from_fn(|| {
-                Some(TokenOut { codes: codes.next()?, scales: scales.next()?, betas: betas.next()? })
-            })
-            .collect();
+            let outs: Vec<TokenOut<'_>> = (0..n).map(|_| next()).collect();
             outs.into_par_iter()
                 .with_min_len(PARALLEL_MIN.div_ceil(k))
                 .enumerate()
@@ -311,7 +332,8 @@ impl PreparedActivations {
         self.n * (self.sizes.codes + 4 * (self.sizes.scales + self.sizes.groups))
     }
 
-    /// What a token became: tables of 4 (`[k_padded / 4][16]`, signed) or 5 (`[fives][128]`, biased by 128), or 8-bit integers (signed).
+    /// What a token became: tables of 4 (`[k_padded / 4][16]`, signed) or 5 (`[fives][128]`, biased by 128), 8-bit integers (signed), or
+    /// bfloat16 numbers (two bytes, little-endian).
     pub fn codes(&self, token: usize) -> &[u8] {
         &bytemuck::cast_slice(&self.codes[token * self.stride..][..self.stride])[..self.sizes.codes]
     }
@@ -329,6 +351,12 @@ impl PreparedActivations {
     /// What the outputs of a token are multiplied with; `None` where they are final.
     pub(crate) fn token_scale(&self, token: usize) -> Option<f32> {
         self.token_scales.get(token).copied()
+    }
+
+    /// As bfloat16, for [`ActQuant::Bf16`].
+    pub(crate) fn rows(&self) -> wide::Rows<'_> {
+        let stride = self.stride * size_of::<Line>();
+        wide::Rows { bytes: bytemuck::cast_slice(&self.codes), n: self.n, stride, k_padded: self.sizes.k_padded }
     }
 
     /// Columns with padding; fives of [`ActQuant::TernaryTable`].
@@ -413,6 +441,10 @@ impl Scratch {
             int8::negated_group_sums(codes, out.scales, block, config.group, out.betas);
             return Ok(());
         }
+        if config.quant == ActQuant::Bf16 {
+            vectorize(Level::best(), ToBf16 { x: &self.columns, bits: bytemuck::cast_slice_mut(codes) });
+            return Ok(());
+        }
         out.betas.fill(0.0);
         for (beta, group) in out.betas.iter_mut().zip(self.columns[..k].chunks(config.group)) {
             *beta = -vectorize(Level::best(), Sum(group)) as f32;
@@ -426,7 +458,8 @@ impl Scratch {
                 out.scales.fill(1.0);
             }
             (quant, Scaling::Fitted) => {
-                quantize_table(&self.columns, quant.ags(), bytemuck::cast_slice_mut(codes), out.scales);
+                let ags = quant.ags().expect("what has no scales returned above");
+                quantize_table(&self.columns, ags, bytemuck::cast_slice_mut(codes), out.scales);
             }
         }
         Ok(())
@@ -469,14 +502,14 @@ impl Scratch {
 impl Sizes {
     fn new(config: &ActConfig, k: usize) -> Sizes {
         let groups = groups_in_row(k, config.group);
-        let ags = config.quant.ags();
+        let k_padded = k.next_multiple_of(K_STEP);
         match config.quant {
-            ActQuant::Table { .. } | ActQuant::Int8 { .. } => {
-                let k_padded = k.next_multiple_of(K_STEP);
+            ActQuant::Bf16 => Sizes { k_padded, codes: 2 * k_padded, scales: 0, groups: 0 },
+            ActQuant::Table { ags } | ActQuant::Int8 { block: ags } => {
                 let a_column = if matches!(config.quant, ActQuant::Table { .. }) { ENTRIES / LOOKUP } else { 1 };
                 Sizes { k_padded, codes: a_column * k_padded, scales: k_padded.div_ceil(ags), groups }
             }
-            ActQuant::TernaryTable { .. } => {
+            ActQuant::TernaryTable { ags } => {
                 let (whole, rest) = (k / config.group, k % config.group);
                 let scales = whole * config.group.div_ceil(ags) + rest.div_ceil(ags);
                 let fives = fives_in_row(k, config.group);
@@ -487,6 +520,25 @@ impl Sizes {
                     groups: k.div_ceil(config.group),
                 }
             }
+        }
+    }
+}
+
+/// The nearest bfloat16, ties to even; what would become infinite is the largest finite one.
+struct ToBf16<'a> {
+    x: &'a [f32],
+    bits: &'a mut [u16],
+}
+
+impl Vectorize for ToBf16<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        const MAX: f32 = f32::from_bits(0x7f7f_0000);
+        for (out, &a) in self.bits.iter_mut().zip(self.x) {
+            let bits = a.clamp(-MAX, MAX).to_bits();
+            *out = ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16;
         }
     }
 }

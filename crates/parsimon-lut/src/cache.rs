@@ -35,7 +35,7 @@ const ALIGN: usize = 64;
 const METHODS: [Method; 3] = [Method::Lut, Method::Elut, Method::Dot];
 
 /// Codes of the levels in the header; never reordered.
-const LEVELS: [Level; 8] = [
+const LEVELS: [Level; 9] = [
     Level::Scalar,
     Level::Avx2,
     Level::Avx512,
@@ -44,6 +44,7 @@ const LEVELS: [Level; 8] = [
     Level::Avx512Bf16,
     Level::Neon,
     Level::NeonDot,
+    Level::Amx,
 ];
 
 const UNIFORM: u8 = 0;

@@ -17,6 +17,8 @@
 //! | | `avx512vbmi` | 256 | `vpermt2b` over 128 entries | u16, flushed with every table scale | ternary | 1, 2, 4 |
 //! | tables | `avx512` and above; else portable | | `f32` sums, rounded to bytes | | | |
 //!
+//! Many tokens take another form where there are tiles: see [`wide`].
+//!
 //! The AArch64 bodies are tested and counted in instructions, not timed: no such machine was at hand.
 //!
 //! # Layouts
@@ -60,6 +62,8 @@ pub(crate) mod scatter;
 #[allow(unsafe_code)]
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod table;
+#[allow(unsafe_code)]
+pub(crate) mod wide;
 
 pub(crate) use dense::gemm_into;
 use half::f16;

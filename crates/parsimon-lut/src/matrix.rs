@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::activations::{ActQuant, fives_in_row, groups_in_row, is_supported_group};
 use crate::groups::{Groups, PackedConstants};
 use crate::kernel::scatter::split_columns;
-use crate::kernel::{self, Constants, Geometry, TILE_M_MAX, Tile, Tokens};
+use crate::kernel::{self, Constants, Geometry, TILE_M_MAX, Tile, Tokens, wide};
 use crate::pack::{Codes, Layout};
 use crate::storage::Stream;
 use crate::{Backend, Kernel, Method, PackError, Plan, PreparedActivations, Traits, trit};
@@ -145,10 +145,14 @@ impl LowBitMatrix {
         assert_eq!(x.k(), k, "the activations must have the matrix's inputs");
         assert_eq!(x.config().group, self.layout.group, "the activations must be prepared for the matrix's groups");
         assert!(x.config().order == self.order, "the activations must be prepared for the matrix's order of columns");
+        let parallel = n * self.m * k >= PARALLEL_MIN && rayon::current_num_threads() > 1;
+        if x.config().quant == ActQuant::Bf16 {
+            self.multiply_wide(x, parallel, out);
+            return self.rescale(x, out);
+        }
         let geometry = self.geometry(x);
         let tokens = x.tokens();
         let tile_m = self.plan.kernel.tile_m();
-        let parallel = n * self.m * k >= PARALLEL_MIN && rayon::current_num_threads() > 1;
         if n == 1 {
             let run = |(tile, out): (usize, &mut [f32])| self.run_tile(tile, &geometry, &tokens, out);
             if parallel {
@@ -174,6 +178,30 @@ impl LowBitMatrix {
             }
         }
         self.rescale(x, out);
+    }
+
+    /// The form for many tokens: see [`kernel::wide`].
+    fn multiply_wide(&self, x: &PreparedActivations, parallel: bool, out: &mut [f32]) {
+        let (rows, kernel) = (wide::strip_rows(&self.layout), self.plan.kernel);
+        let (activations, strips) = (x.rows(), kernel.tile_m() / rows);
+        let middle = 0.5 * (self.levels() - 1) as f32;
+        let run = |scratch: &mut wide::Scratch, (strip, mut columns): (usize, kernel::scatter::Columns<'_>)| {
+            let tile = self.tile(strip / strips);
+            let weights = wide::Weights { layout: &self.layout, tile, middle };
+            let sums = wide::run(&weights, strip % strips, &activations, scratch);
+            for (t, sums) in sums.chunks_exact(rows).take(x.n()).enumerate() {
+                for (r, y) in columns.row(t).iter_mut().enumerate() {
+                    *y = sums[kernel.row_place(r)];
+                }
+            }
+        };
+        let columns = split_columns(out, self.m, rows);
+        if parallel {
+            columns.into_par_iter().enumerate().for_each_init(wide::Scratch::default, run);
+        } else {
+            let mut scratch = wide::Scratch::default();
+            columns.into_iter().enumerate().for_each(|strip| run(&mut scratch, strip));
+        }
     }
 
     /// Multiplies the outputs with the unit of the scales and the scales of the tokens, where they are not 1.

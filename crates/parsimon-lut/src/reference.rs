@@ -1,5 +1,6 @@
 //! The mathematics of this crate in `f64` and `i64`, written to be obviously right. Slow; for tests and for judging kernels.
 
+use half::bf16;
 use parsimon_core::quant::{GroupQuantized, Zeros};
 
 use crate::{ActQuant, PreparedActivations, trit};
@@ -18,6 +19,7 @@ pub fn matmul(w: &GroupQuantized, x: &[f32]) -> Vec<f64> {
 /// Table          s/2 sum_j scale_j sum_i 2^i T_j[idx]      + s/2 o beta_G
 /// Int8           s/2 sum_k scale_k (2 q_k - (2^b - 1)) a_k + s/2 o beta_G
 /// TernaryTable   s sum_j scale_j (E_j[v] - 128)
+/// Bf16           sum_k ((q_k - 2^(b-1)) s - z) a_k
 /// ```
 ///
 /// # Panics
@@ -54,7 +56,6 @@ fn one_output(w: &GroupQuantized, x: &PreparedActivations, token: usize, row: us
             Zeros::Points(points) => (f64::from(points[at]) - f64::from(1u32 << (w.bits - 1))) * scale,
             Zeros::Real(reals) => f64::from(reals[at]),
         };
-        let beta = f64::from(x.token_scale(token).unwrap_or(1.0)) * f64::from(x.betas(token)[g]);
         let sum: f64 = match x.config().quant {
             ActQuant::Table { ags } => (columns.start.div_ceil(4)..columns.end.div_ceil(4))
                 .map(|j| {
@@ -82,7 +83,17 @@ fn one_output(w: &GroupQuantized, x: &PreparedActivations, token: usize, row: us
                 y += scale / 2.0 * sum;
                 continue;
             }
+            ActQuant::Bf16 => {
+                let activations = x.codes(token).as_chunks::<2>().0;
+                let product = |c: usize| {
+                    let weight = (f64::from(codes[c]) - f64::from(1u32 << (w.bits - 1))) * scale - z;
+                    weight * bf16::from_le_bytes(activations[c]).to_f64()
+                };
+                y += f64::from(x.token_scale(token).unwrap_or(1.0)) * columns.map(product).sum::<f64>();
+                continue;
+            }
         };
+        let beta = f64::from(x.token_scale(token).unwrap_or(1.0)) * f64::from(x.betas(token)[g]);
         y += scale / 2.0 * sum + (scale / 2.0 + z) * beta;
     }
     y

@@ -59,8 +59,8 @@ impl Linear {
         match self {
             Linear::Dense(matrix) => matrix.matmul_into(x.values(), n, out),
             Linear::Half(matrix) => matrix.matmul_into(x.values(), n, out),
-            Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_matrix(matrix))?, out),
-            Linear::BitNet(matrix) => matrix.matmul_into(x.integers(&matrix.act_config())?, out),
+            Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_tokens(matrix, n))?, out),
+            Linear::BitNet(matrix) => matrix.matmul_into(x.integers(&matrix.act_config(n))?, out),
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ pub enum Level {
     Avx512Vbmi,
     /// `Avx512Vbmi` with the bfloat16 dot product.
     Avx512Bf16,
+    /// `Avx512Bf16` with matrix tiles of bfloat16 and of bytes (AMX), which Linux lends to a process that asks.
+    Amx,
     /// AArch64 NEON.
     Neon,
     /// `Neon` with the dot-product extension.
@@ -30,13 +32,14 @@ pub enum Level {
 
 impl Level {
     /// Every level, lowest first within each architecture.
-    pub const ALL: [Level; 8] = [
+    pub const ALL: [Level; 9] = [
         Level::Scalar,
         Level::Avx2,
         Level::Avx512,
         Level::Avx512Vnni,
         Level::Avx512Vbmi,
         Level::Avx512Bf16,
+        Level::Amx,
         Level::Neon,
         Level::NeonDot,
     ];
@@ -50,6 +53,7 @@ impl Level {
             Level::Avx512Vnni => "avx512vnni",
             Level::Avx512Vbmi => "avx512vbmi",
             Level::Avx512Bf16 => "avx512bf16",
+            Level::Amx => "amx",
             Level::Neon => "neon",
             Level::NeonDot => "neondot",
         }
@@ -64,6 +68,7 @@ impl Level {
             Level::Avx512Vnni => Some(Level::Avx512),
             Level::Avx512Vbmi => Some(Level::Avx512Vnni),
             Level::Avx512Bf16 => Some(Level::Avx512Vbmi),
+            Level::Amx => Some(Level::Avx512Bf16),
             Level::NeonDot => Some(Level::Neon),
         }
     }
@@ -117,7 +122,7 @@ impl FromStr for Level {
 /// `PARSIMON_ISA` names no level.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "PARSIMON_ISA={name}: no such level; use scalar, avx2, avx512, avx512vnni, avx512vbmi, avx512bf16, neon or neondot"
+    "PARSIMON_ISA={name}: no such level; use scalar, avx2, avx512, avx512vnni, avx512vbmi, avx512bf16, amx, neon or neondot"
 )]
 pub struct UnknownLevel {
     /// What was given.
@@ -167,9 +172,41 @@ fn detect() -> Level {
         Level::Avx512Vnni
     } else if !has!("avx512bf16") {
         Level::Avx512Vbmi
-    } else {
+    } else if !has_tiles() {
         Level::Avx512Bf16
+    } else {
+        Level::Amx
     }
+}
+
+/// Whether the processor multiplies tiles of bfloat16 and of bytes, and the kernel lets this process use them.
+#[cfg(target_arch = "x86_64")]
+fn has_tiles() -> bool {
+    const BF16: u32 = 1 << 22;
+    const TILE: u32 = 1 << 24;
+    const INT8: u32 = 1 << 25;
+    let features = std::arch::x86_64::__cpuid_count(7, 0).edx;
+    features & (BF16 | TILE | INT8) == BF16 | TILE | INT8 && request_tiles()
+}
+
+/// Asks Linux for the 8 KiB of tile registers in the state of every thread; it refuses where it cannot save them.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn request_tiles() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let mut status = ARCH_PRCTL;
+    // SAFETY: this system call takes two numbers, touches no memory of the process, and clobbers only rcx and r11.
+    unsafe {
+        std::arch::asm!("syscall", inlateout("rax") status, in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") XFEATURE_XTILEDATA,
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    status == 0
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn request_tiles() -> bool {
+    false
 }
 
 #[cfg(target_arch = "aarch64")]

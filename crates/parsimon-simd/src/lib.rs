@@ -18,8 +18,8 @@
 //!
 //! - [`Level`] names an instruction-set level. [`Level::best`] is what kernels use: the processor's level, lowered by the
 //!   environment variable `PARSIMON_ISA` (see [`Selection`]). It is computed once per process.
-//! - A *token* ([`Avx2`], [`Avx512`], [`Avx512Vnni`], [`Avx512Vbmi`], [`Avx512Bf16`], [`Neon`], [`NeonDot`]) exists only where
-//!   its features do, so holding one justifies the single `unsafe` call from portable code into a `#[target_feature]` function.
+//! - A *token* ([`Avx2`], [`Avx512`], [`Avx512Vnni`], [`Avx512Vbmi`], [`Avx512Bf16`], [`Amx`], [`Neon`],
+//!   [`NeonDot`]) exists only where its features do, so holding one justifies the single `unsafe` call from portable code into a `#[target_feature]` function.
 //! - [`vectorize`] compiles one portable body for every level and runs the one asked for: no intrinsics, no `unsafe` at the caller.
 //! - [`math`] holds elementary functions for such bodies.
 //! - `x86` and `arm` (each on its own architecture) hold loads and stores that take arrays instead of pointers, so that kernels stay free of
@@ -40,6 +40,7 @@
 //! | `avx512vnni` | AVX-512 VNNI | `avx512` |
 //! | `avx512vbmi` | AVX-512 VBMI | `avx512vnni` |
 //! | `avx512bf16` | AVX-512 BF16 | `avx512vbmi` |
+//! | `amx` | AMX-TILE, AMX-BF16, AMX-INT8, and Linux' permission for this process | `avx512bf16` |
 //! | `neon` | NEON | `scalar` |
 //! | `neondot` | the dot-product extension | `neon` |
 //!
@@ -61,5 +62,5 @@ mod vectorize;
 pub mod x86;
 
 pub use level::{ENV_VAR, Level, Selection, UnknownLevel};
-pub use token::{Avx2, Avx512, Avx512Bf16, Avx512Vbmi, Avx512Vnni, Neon, NeonDot};
+pub use token::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vbmi, Avx512Vnni, Neon, NeonDot};
 pub use vectorize::{Vectorize, vectorize};

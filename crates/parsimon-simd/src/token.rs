@@ -41,6 +41,10 @@ token! {
     Avx512Bf16
 }
 token! {
+    /// Proves AMX-TILE, AMX-BF16 and AMX-INT8, the kernel's permission to use them, and what [`Avx512Bf16`] proves.
+    Amx
+}
+token! {
     /// Proves NEON.
     Neon
 }

@@ -181,7 +181,7 @@ fn forged_headers_are_malformed() {
     let word = |value: u64| value.to_le_bytes().to_vec();
     let cases: &[(&str, usize, Vec<u8>)] = &[
         ("an unknown method", 8, vec![3]),
-        ("an unknown level", 9, vec![8]),
+        ("an unknown level", 9, vec![LEVELS.len() as u8]),
         ("the kernel does not store codes of this width so", 10, vec![0]),
         ("the kernel does not store codes of this width so", 10, vec![9]),
         ("the kernel does not store codes of this width so", 11, vec![2]),

@@ -317,3 +317,87 @@ fn what_no_kernel_covers_is_named() {
     let error = LowBitMatrix::from_quantized(&sound(), Backend::Exact(foreign)).unwrap_err();
     assert_eq!(error, PackError::BackendUnavailable { wanted: foreign, best: Level::best() });
 }
+
+/// Weights that bfloat16 holds exactly: 8-bit codes less a zero point take 8 bits, scales are powers of two.
+fn exact_in_bf16(mut matrix: GroupQuantized, rng: &mut SplitMix64) -> GroupQuantized {
+    matrix.scales.iter_mut().for_each(|scale| *scale = f32::exp2(rng.below(5) as f32 - 2.0));
+    let points = matrix.scales.iter().map(|_| rng.below(1 << matrix.bits) as u16).collect();
+    matrix.zeros = match &matrix.zeros {
+        Zeros::Points(_) => Zeros::Points(points),
+        Zeros::Real(_) => Zeros::Real(
+            points
+                .iter()
+                .zip(&matrix.scales)
+                .map(|(&p, s)| (f32::from(p) - f32::exp2(f32::from(matrix.bits - 1))) * s)
+                .collect(),
+        ),
+    };
+    matrix
+}
+
+#[track_caller]
+fn check_bf16(matrix: &GroupQuantized, n: usize, weight_error: f64, rng: &mut SplitMix64) {
+    let GroupQuantized { bits, m, k, group, .. } = *matrix;
+    let activations = random_x(n * k, rng);
+    for kernel in kernels(matrix) {
+        let packed = LowBitMatrix::from_quantized(matrix, Backend::Kernel(kernel)).unwrap();
+        let config = ActConfig { quant: ActQuant::Bf16, group, order: packed.order().cloned() };
+        let x = PreparedActivations::try_new(&activations, n, k, &config).unwrap();
+        let expected = reference::matmul_prepared(matrix, &x);
+        let mut out = vec![f32::NAN; n * m];
+        packed.matmul_into(&x, &mut out);
+        let magnitude = |i: usize| -> f64 {
+            (0..k).map(|c| (matrix.weight(i % m, c) * f64::from(activations[i / m * k + c])).abs()).sum()
+        };
+        for (i, (&y, &e)) in out.iter().zip(&expected).enumerate() {
+            let (error, bound) = ((f64::from(y) - e).abs(), weight_error * magnitude(i) + 1e-30);
+            assert!(error <= bound, "{bits} bits [{m}, {k}] n = {n}, G = {group}, {}: [{i}] {y} {e}", kernel.name());
+        }
+    }
+}
+
+/// Sums of `f32` in the order of the tiles, relative to the sum of magnitudes.
+const F32_SUM_ERROR: f64 = 4e-6;
+
+/// Half a unit of the last of bfloat16's 8 bits, and the weight itself rounded once in `f32`, relative to 256 scales.
+const BF16_ERROR: f64 = 1.1 / 512.0;
+
+#[test]
+fn bfloat16_products_are_exact_up_to_f32_sums_where_weights_fit() {
+    let mut rng = SplitMix64::new(5);
+    for bits in 1..=8 {
+        for (m, k, group) in
+            [(70, 256, 16), (70, 256, 32), (64, 608, 64), (33, 1100, 96), (257, 40, 128), (1, 7, 7), (31, 600, 600)]
+        {
+            for n in [1, 16, 17, 32, 45, 64] {
+                let matrix = exact_in_bf16(random_matrix(bits, m, k, group, &mut rng), &mut rng);
+                check_bf16(&matrix, n, F32_SUM_ERROR, &mut rng);
+                if bits == 2 {
+                    check_bf16(&to_ternary(matrix), n, F32_SUM_ERROR, &mut rng);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bfloat16_products_round_each_weight_once() {
+    let mut rng = SplitMix64::new(6);
+    for bits in 1..=8 {
+        for group in [16, 32, 160, 256] {
+            // Zeros near the codes, so that no weight is far smaller than its terms.
+            let mut matrix = random_matrix(bits, 70, 320, group, &mut rng);
+            matrix.zeros = Zeros::Real(matrix.scales.iter().map(|scale| 300.0 * scale.abs()).collect());
+            check_bf16(&matrix, 33, BF16_ERROR, &mut rng);
+        }
+    }
+}
+
+#[test]
+fn bfloat16_takes_columns_in_order_and_more_tokens_than_a_pass() {
+    let mut rng = SplitMix64::new(7);
+    let (k, group) = (96, 32);
+    let mut matrix = exact_in_bf16(random_matrix(3, 40, k, group, &mut rng), &mut rng);
+    matrix.g_idx = Some((0..k).map(|c| (c % (k / group)) as u32).collect());
+    check_bf16(&matrix, 600, F32_SUM_ERROR, &mut rng);
+}

@@ -56,9 +56,9 @@ impl BitNetMatrix {
         self.scale
     }
 
-    /// How activations are prepared for it.
-    pub(super) fn act_config(&self) -> ActConfig {
-        ActConfig::for_matrix(&self.codes)
+    /// How `n` activations are prepared for it; all ways give the exact integer.
+    pub(super) fn act_config(&self, n: usize) -> ActConfig {
+        ActConfig::for_tokens(&self.codes, n)
     }
 
     /// `[n, m]` outputs of activations that [`quantize`] prepared.

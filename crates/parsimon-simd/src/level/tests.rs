@@ -15,6 +15,7 @@ fn the_order_is_a_chain_per_architecture() {
     assert!(!Level::Avx512Vnni.includes(Level::Avx512Vbmi));
     assert!(Level::NeonDot.includes(Level::Scalar));
     assert!(!Level::Avx512Bf16.includes(Level::Neon));
+    assert!(Level::Amx.includes(Level::Avx512Bf16) && !Level::Avx512Bf16.includes(Level::Amx));
     assert!(!Level::Neon.includes(Level::Avx2));
 }
 
