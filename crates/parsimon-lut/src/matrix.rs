@@ -182,17 +182,16 @@ impl LowBitMatrix {
 
     /// The form for many tokens: see [`kernel::wide`].
     fn multiply_wide(&self, x: &PreparedActivations, parallel: bool, out: &mut [f32]) {
-        let (rows, kernel) = (wide::strip_rows(&self.layout), self.plan.kernel);
-        let (activations, strips) = (x.rows(), kernel.tile_m() / rows);
+        let rows = wide::strip_rows(&self.layout);
+        let (activations, strips) = (x.rows(), self.plan.kernel.tile_m() / rows);
         let middle = 0.5 * (self.levels() - 1) as f32;
         let run = |scratch: &mut wide::Scratch, (strip, mut columns): (usize, kernel::scatter::Columns<'_>)| {
             let tile = self.tile(strip / strips);
             let weights = wide::Weights { layout: &self.layout, tile, middle };
             let sums = wide::run(&weights, strip % strips, &activations, scratch);
             for (t, sums) in sums.chunks_exact(rows).take(x.n()).enumerate() {
-                for (r, y) in columns.row(t).iter_mut().enumerate() {
-                    *y = sums[kernel.row_place(r)];
-                }
+                let out = columns.row(t);
+                out.copy_from_slice(&sums[..out.len()]);
             }
         };
         let columns = split_columns(out, self.m, rows);

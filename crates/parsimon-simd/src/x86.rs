@@ -23,6 +23,14 @@ pub fn load_256(src: &[u8; 32]) -> __m256i {
     unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
 }
 
+/// Loads 16 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_128(src: &[u8; 16]) -> __m128i {
+    // SAFETY: `src` is 16 readable bytes; the instruction accepts any alignment.
+    unsafe { _mm_loadu_si128(src.as_ptr().cast()) }
+}
+
 /// Loads 16 bytes into both halves of a 256-bit register.
 #[inline]
 #[target_feature(enable = "avx2")]

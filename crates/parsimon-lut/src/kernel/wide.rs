@@ -94,7 +94,7 @@ pub(crate) fn strip_rows(layout: &Layout) -> usize {
     layout.kernel.tile_m().min(STRIP_ROWS)
 }
 
-/// The sums of a strip, `strip` from the top of its tile: `[n][strip_rows]`, row `r` of the strip at [`Kernel::row_place`](crate::Kernel).
+/// The sums of a strip, `strip` from the top of its tile: `[n][strip_rows]`, padded to [`TOKEN_STEP`] tokens.
 pub(crate) fn run<'s>(weights: &Weights<'_>, strip: usize, x: &Rows<'_>, scratch: &'s mut Scratch) -> &'s [f32] {
     let rows = strip_rows(weights.layout);
     let blocks = rows / LANES;

@@ -10,6 +10,9 @@ use super::unwritable;
 use crate::splits::{SPLITS, Split};
 use crate::{ModelConfig, ModelError};
 
+/// The name of a model's tokenizer that has none; readers of GGUF files want a name.
+const NO_VOCABULARY: &[u8] = b"no_vocab";
+
 /// Kinds of tokens (`tokenizer.ggml.token_type`).
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
@@ -35,6 +38,8 @@ pub(super) fn set(folder: &Path, config: &ModelConfig, writer: &mut GgufWriter) 
         writer.set("tokenizer.ggml.merges", &Entry::Array(Array::of_strings(&vocabulary.merges)))?;
         writer.set("tokenizer.ggml.add_bos_token", &Entry::Bool(ends.adds_bos))?;
         writer.set("tokenizer.ggml.add_eos_token", &Entry::Bool(ends.adds_eos))?;
+    } else {
+        writer.set("tokenizer.ggml.model", &Entry::String(NO_VOCABULARY))?;
     }
     for (key, id) in [("bos", ends.bos), ("eos", ends.eos), ("eot", config.eos_token_ids.get(1).copied())] {
         if let Some(id) = id {
@@ -181,7 +186,8 @@ fn template(folder: &Path) -> Result<Option<String>, ModelError> {
 
 /// Writes `tokenizer.json` and `tokenizer_config.json` of a GGUF file's vocabulary, if it has one.
 pub(crate) fn write_vocabulary(file: &Gguf, out: &Path) -> Result<(), ModelError> {
-    if file.get("tokenizer.ggml.model").is_none() {
+    let model = file.get("tokenizer.ggml.model");
+    if model.as_ref().is_none_or(|model| model.as_str().is_some_and(|name| name.as_bytes() == NO_VOCABULARY)) {
         return Ok(());
     }
     write_json(&out.join("tokenizer.json"), &tokenizer_json(file)?)?;

@@ -13,12 +13,11 @@ pub(super) fn widen(weights: &Weights<'_>, first_row: usize, columns: Range<usiz
     let (kernel, steps) = (layout.kernel, columns.len() / K_STEP);
     let rows = panels.len() / steps * LANES;
     for r in first_row..first_row + rows {
-        let place = kernel.row_place(r);
-        let (block, lane) = ((place - first_row) / LANES, (place - first_row) % LANES);
+        let (block, lane) = ((r - first_row) / LANES, (r - first_row) % LANES);
         for (i, c) in columns.clone().enumerate() {
             let code = if c < layout.k { layout.code(weights.tile.stream, r, c) } else { 0 };
             let group = c.min(layout.k - 1) / layout.group;
-            let (scale, base) = scale_and_base(weights, group * kernel.tile_m() + place);
+            let (scale, base) = scale_and_base(weights, group * kernel.tile_m() + kernel.row_place(r));
             let weight = (256.0 + f32::from(code)).mul_add(scale, base);
             let panel = &mut panels[panel_idx(steps, i / K_STEP, block)];
             panel.0[i % K_STEP / 2][lane][i % 2] = bf16::from_f32(weight).to_bits();

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use parsimon_simd::x86::{load_256, load_512, load_f16x16, load_f32x16, store_512};
+use parsimon_simd::x86::{load_128, load_512, load_f16x16, load_f32x16, store_512};
 use parsimon_simd::{Avx512Bf16, Level};
 
 use super::{LANES, Panel, STRIP_ROWS, Weights, panel_idx};
@@ -149,17 +149,11 @@ fn fives(
     decode_fives(weights, first_row / LINE, columns.clone(), codes);
     let start = columns.start;
     halves!(weights, first_row, columns, panels, |rows, block, c, out| {
-        // Scales stand in the order of the lookup body: the even of the first 32 rows, of the others, and then the odd ones.
         for pair in 0..HALF / 2 {
             let mut values = [_mm512_setzero_ps(); 2];
             for (i, value) in values.iter_mut().enumerate() {
-                let words = load_256(&codes[c - start + 2 * pair + i].as_chunks().0[block % 2]);
-                let bytes = if block < 2 {
-                    _mm256_and_si256(words, _mm256_set1_epi16(0xff))
-                } else {
-                    _mm256_srli_epi16::<8>(words)
-                };
-                *value = mantissa(_mm512_cvtepu16_epi32(bytes), 0);
+                let bytes = load_128(&codes[c - start + 2 * pair + i].as_chunks().0[block]);
+                *value = mantissa(_mm512_cvtepu8_epi32(bytes), 0);
             }
             rows.store(values[0], values[1], &mut out[pair]);
         }
@@ -267,7 +261,16 @@ impl GroupRows {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
     fn load(weights: &Weights<'_>, g: usize, block: usize) -> Self {
         let at = g * weights.layout.kernel.tile_m() / LANES + block;
-        let scale = load_f16x16(&weights.tile.scales.as_chunks().0[at]);
+        let scale = load_f16x16(&match weights.layout.kernel.method() {
+            // The even of 64 rows stand before the odd ones, and all constants are the same.
+            Method::Elut => {
+                let line = &weights.tile.scales.as_chunks::<STRIP_ROWS>().0[at / (STRIP_ROWS / LANES)];
+                let eights = line.as_chunks::<{ LANES / 2 }>().0;
+                let (even, odd) = (eights[block % 4], eights[block % 4 + 4]);
+                std::array::from_fn(|i| if i % 2 == 0 { even[i / 2] } else { odd[i / 2] })
+            }
+            Method::Lut | Method::Dot => weights.tile.scales.as_chunks().0[at],
+        });
         let middle = 256.0 + weights.middle;
         let base = match weights.tile.constants {
             Constants::Uniform(offset) => _mm512_mul_ps(_mm512_set1_ps(-(middle + 0.5 * offset)), scale),
