@@ -2,7 +2,8 @@
 //!
 //! ggml's libraries are built from the source release of llama-cpp-python, which carries llama.cpp, into `target/peers`: once for this
 //! machine and once for AVX2 alone. pip brings the release, whose hash is fixed here, and cmake and ninja. OpenMP is off: the comparison
-//! gives ggml a pool of its own threads, which it can pause. candle comes with the compare program itself.
+//! gives ggml a pool of its own threads, which it can pause. candle comes with the compare program itself. With `--models` the programs
+//! that measure and quantize whole models are built too, for `bench model --peers`.
 //!
 //! Nothing else needs any of this.
 
@@ -17,8 +18,26 @@ use crate::{process, workspace};
 const RELEASE: &str = "llama-cpp-python==0.3.36";
 const SHA256: &str = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e";
 
-/// ggml inside the release.
+/// llama.cpp inside the release, and ggml inside that.
+const LLAMA: &str = "vendor/llama.cpp";
 const GGML: &str = "vendor/llama.cpp/ggml";
+
+/// The build of llama.cpp's programs, for this machine.
+const PROGRAMS: &str = "llama";
+
+/// llama.cpp without what needs a network or takes long.
+const PROGRAM_OPTIONS: &[&str] = &[
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DGGML_CCACHE=OFF",
+    "-DGGML_OPENMP=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_SERVER=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_CURL=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+];
 
 /// Tools for the build, and what pip asks of the release to describe itself.
 const TOOLS: [&str; 3] = ["cmake", "ninja", "scikit-build-core"];
@@ -77,6 +96,9 @@ enum Action {
         /// Compilers at a time.
         #[arg(long, short, default_value_t = 2)]
         jobs: usize,
+        /// Also builds llama-bench and llama-quantize, for `bench model --peers`: some ten minutes more on two cores.
+        #[arg(long)]
+        models: bool,
     },
     /// Says what is installed.
     Status,
@@ -84,10 +106,13 @@ enum Action {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.action {
-        Action::Install { jobs } => install(jobs),
+        Action::Install { jobs, models } => {
+            install(jobs)?;
+            if models { install_programs(jobs) } else { Ok(()) }
+        }
         Action::Status => {
             println!("candle: comes with benches/compare");
-            for (build, _) in BUILDS {
+            for build in BUILDS.map(|(build, _)| build).into_iter().chain([PROGRAMS]) {
                 let state = if is_installed(build) { "installed" } else { "not installed" };
                 println!("llama.cpp, {build}: {state}");
             }
@@ -110,6 +135,24 @@ fn is_installed(build: &str) -> bool {
     folder().join(build).join("installed").exists()
 }
 
+/// Builds llama-bench and llama-quantize where they are missing.
+fn install_programs(jobs: usize) -> Result<()> {
+    if is_installed(PROGRAMS) {
+        return Ok(());
+    }
+    let tools = tools()?;
+    let source = source(&tools, LLAMA)?;
+    let out = folder().join(PROGRAMS);
+    let mut configure = Command::new(tools.join("cmake"));
+    configure.arg("-S").arg(&source).arg("-B").arg(&out).args(["-G", "Ninja"]);
+    configure.arg(format!("-DCMAKE_MAKE_PROGRAM={}", tools.join("ninja").display()));
+    process::run(configure.args(PROGRAM_OPTIONS))?;
+    let mut command = Command::new(tools.join("cmake"));
+    command.arg("--build").arg(&out).args(["--target", "llama-bench", "llama-quantize", "--parallel"]);
+    process::run(command.arg(jobs.to_string()))?;
+    mark(&out)
+}
+
 fn install(jobs: usize) -> Result<()> {
     let missing = missing();
     if missing.is_empty() {
@@ -121,7 +164,7 @@ fn install(jobs: usize) -> Result<()> {
     }
     std::fs::create_dir_all(folder()).with_context(|| format!("cannot create {}", folder().display()))?;
     let tools = tools()?;
-    let source = source(&tools)?;
+    let source = source(&tools, GGML)?;
     for (build, options) in BUILDS.iter().filter(|(build, _)| missing.contains(build)) {
         compile(&tools, &source, build, options, jobs)?;
     }
@@ -142,12 +185,12 @@ fn tools() -> Result<PathBuf> {
     Ok(programs)
 }
 
-/// The folder of ggml's sources, downloaded and unpacked where it is missing.
-fn source(tools: &Path) -> Result<PathBuf> {
+/// A folder of the release, downloaded and unpacked where it is missing.
+fn source(tools: &Path, part: &str) -> Result<PathBuf> {
     let source = folder().join("source");
-    let ggml = source.join(GGML);
-    if ggml.join("installed").exists() {
-        return Ok(ggml);
+    let unpacked = source.join(part);
+    if unpacked.join("installed").exists() {
+        return Ok(unpacked);
     }
     let wanted = folder().join("release.txt");
     std::fs::write(&wanted, format!("{RELEASE} --hash=sha256:{SHA256}\n"))
@@ -165,9 +208,9 @@ fn source(tools: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(&source)?;
     let mut tar = Command::new("tar");
     tar.arg("xzf").arg(&archive).arg("-C").arg(&source).args(["--strip-components=1", "--wildcards"]);
-    process::run(tar.arg(format!("*/{GGML}/*")))?;
-    mark(&ggml)?;
-    Ok(ggml)
+    process::run(tar.arg(format!("*/{part}/*")))?;
+    mark(&unpacked)?;
+    Ok(unpacked)
 }
 
 fn compile(tools: &Path, source: &Path, build: &str, options: &[&str], jobs: usize) -> Result<()> {
