@@ -1,0 +1,4 @@
+//! Golden data of an independent program in NumPy, and properties.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
+
+mod codebooks;
