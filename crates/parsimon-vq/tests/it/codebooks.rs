@@ -9,7 +9,7 @@ use parsimon_vq::{
 use serde_json::Value;
 
 /// Runs `body` with a control that reports nothing.
-pub fn quietly<T>(body: impl FnOnce(&Control<'_>) -> T) -> T {
+pub(crate) fn quietly<T>(body: impl FnOnce(&Control<'_>) -> T) -> T {
     body(&Control { progress: &NoProgress, cancel: &CancelFlag::new() })
 }
 
@@ -17,7 +17,7 @@ fn hex(value: &Value) -> u64 {
     u64::from_str_radix(value.as_str().unwrap(), 16).unwrap()
 }
 
-fn close(actual: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+pub(crate) fn close(actual: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(actual.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(1.0f64, |max, e| max.max(e.abs()));
     let worst = actual.iter().zip(expected).fold(0.0f64, |worst, (a, e)| worst.max((a - e).abs()));

@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
 mod codebooks;
+mod layers;
