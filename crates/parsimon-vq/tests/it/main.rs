@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
 mod codebooks;
+mod folders;
 mod layers;
+mod synthetic;
