@@ -123,7 +123,7 @@ pub struct KMeans {
 }
 
 /// How a k-means went.
-#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct KMeansReport {
     /// Rounds.
     pub iters: usize,

@@ -1,7 +1,7 @@
 //! What every weight quantizer takes and gives: a layer with its Hessian, and a report beside the result.
 
 use parsimon_core::{Cancelled, Control, Diagnose};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Hessian, KMeansError, KMeansReport};
 
@@ -51,7 +51,7 @@ impl Layer<'_> {
 }
 
 /// Bits a weight, every overhead counted.
-#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
 pub struct Bits {
     /// Codes, padding of words and outlier indices included.
     pub index: f64,
@@ -71,7 +71,7 @@ impl Bits {
 }
 
 /// How a layer came out.
-#[derive(Clone, PartialEq, Default, Debug, Serialize)]
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
 pub struct LayerReport {
     /// The layer's name.
     pub name: String,
