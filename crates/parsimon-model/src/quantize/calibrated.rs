@@ -182,7 +182,7 @@ impl Job<'_> {
         let (tensors, report, config) = self.quantize(&layer).map_err(quantized)?;
         let rel_rtn = self.rel_rtn(&layer, &report).map_err(quantized)?;
         let entry = Entry { report, rel_rtn, config: config.map(|config| config.to_json()) };
-        self.store.put(name, &stamp, &tensors, &entry)?;
+        let entry = self.store.put(name, &stamp, &tensors, &entry)?;
         Ok(Done { entry, origin })
     }
 

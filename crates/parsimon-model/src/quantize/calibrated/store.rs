@@ -76,17 +76,21 @@ impl LayerStore {
         serde_json::from_str(entry).map(Some).map_err(|_| ())
     }
 
+    /// Keeps a layer; gives the entry as it will be read, whose numbers went through text.
     pub(super) fn put(
         &self,
         name: &str,
         stamp: &Stamp,
         tensors: &BTreeMap<String, TensorData>,
         entry: &Entry,
-    ) -> Result<(), ModelError> {
+    ) -> Result<Entry, ModelError> {
         let mut metadata: HashMap<String, String> =
             stamp.entries().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        metadata.insert("entry".into(), serde_json::to_string(entry).expect("plain fields serialize"));
-        Ok(write_safetensors(&self.path(name), tensors, Some(metadata))?)
+        let text = serde_json::to_string(entry).expect("plain fields serialize");
+        let kept = serde_json::from_str(&text).expect("what was written can be read");
+        metadata.insert("entry".into(), text);
+        write_safetensors(&self.path(name), tensors, Some(metadata))?;
+        Ok(kept)
     }
 
     pub(super) fn open_layer(&self, name: &str) -> Result<Checkpoint, ModelError> {
