@@ -13,6 +13,7 @@ use parsimon_simd::math::{gelu_tanh, silu};
 use parsimon_simd::{Level, Vectorize, vectorize};
 
 use crate::batch::Batch;
+use crate::calibration::{LayerInput, Taps, tap};
 use crate::linear::ActivationBuffers;
 use crate::workspace::Workspace;
 use crate::{Activation, Activations, Linear, ModelConfig, ModelError};
@@ -78,13 +79,14 @@ impl Block {
         work: &mut Workspace,
     ) -> Result<(), ModelError> {
         let (n, eps, extras) = (batch.n(), config.rms_norm_eps, &self.extras);
-        let Workspace { x, q, k, v, heads, inner, residual, angles, activations } = work;
+        let Workspace { x, q, k, v, heads, inner, residual, angles, activations, taps } = work;
         let rows = normed(x, &self.input_norm, eps);
         let mut inputs = Activations::from_rows(n, config.hidden_size, &rows).reusing(activations);
+        tap(taps, LayerInput::Qkv, &mut inputs)?;
         self.qkv(&mut inputs, [q, k, v])?;
         inputs.finish(activations);
         if let Some(aug_q) = &self.aug_q {
-            aug_q.gated().apply(Activations::new(q, n), inner, residual, activations)?;
+            aug_q.gated().apply(Activations::new(q, n), inner, residual, activations, taps)?;
             std::mem::swap(q, residual);
         }
         for (heads, norm) in [(&mut *q, &extras.q_norm), (&mut *k, &extras.k_norm)] {
@@ -100,6 +102,7 @@ impl Block {
             norm_rows(heads, weight, eps);
         }
         let mut inputs = Activations::new(heads, n).reusing(activations);
+        tap(taps, LayerInput::Output, &mut inputs)?;
         self.o_proj.apply_to(&mut inputs, residual)?;
         inputs.finish(activations);
         add_bias(residual, &extras.o_bias);
@@ -108,7 +111,7 @@ impl Block {
         let rows = normed(x, &self.mlp_norm, eps);
         let inputs = Activations::from_rows(n, config.hidden_size, &rows);
         let gated = Gated { act: config.block.act, sub_norm_eps: eps, ..self.gated() };
-        gated.apply(inputs, inner, residual, activations)?;
+        gated.apply(inputs, inner, residual, activations, taps)?;
         add_normed(x, residual, &extras.post_mlp_norm, eps);
         Ok(())
     }
@@ -129,6 +132,7 @@ impl Block {
         Gated {
             biases: [gate_bias.as_deref(), up_bias.as_deref(), down_bias.as_deref()],
             sub_norm: mlp_sub_norm.as_deref(),
+            inputs: [LayerInput::Mlp, LayerInput::Down],
             ..Gated::new(&self.gate_proj, &self.up_proj, &self.down_proj)
         }
     }
@@ -157,11 +161,14 @@ pub(crate) struct Gated<'a> {
     biases: [Option<&'a [f32]>; 3],
     sub_norm: Option<&'a [f32]>,
     sub_norm_eps: f32,
+    /// What both sides of the gate read, and what `down` does.
+    inputs: [LayerInput; 2],
 }
 
 impl<'a> Gated<'a> {
     fn new(gate: &'a Linear, up: &'a Linear, down: &'a Linear) -> Self {
-        Gated { gate, up, down, act: Activation::Silu, biases: [None; 3], sub_norm: None, sub_norm_eps: 0.0 }
+        let inputs = [LayerInput::AugQ, LayerInput::AugQDown];
+        Gated { gate, up, down, act: Activation::Silu, biases: [None; 3], sub_norm: None, sub_norm_eps: 0.0, inputs }
     }
 
     /// Writes the outputs to `out`; `inner` holds both sides of the gate.
@@ -171,14 +178,17 @@ impl<'a> Gated<'a> {
         inner: &mut [Vec<f32>; 2],
         out: &mut Vec<f32>,
         buffers: &mut ActivationBuffers,
+        taps: &mut Option<Taps>,
     ) -> Result<(), ModelError> {
         let mut inputs = inputs.reusing(buffers);
+        tap(taps, self.inputs[0], &mut inputs)?;
         self.both(&mut inputs, inner)?;
         let n = inputs.n();
         inputs.finish(buffers);
         let [gate, up] = inner;
         let rows = self.inner(gate, up, n);
         let mut inner = Activations::from_rows(n, gate.len() / n, &rows).reusing(buffers);
+        tap(taps, self.inputs[1], &mut inner)?;
         self.down.apply_to(&mut inner, out)?;
         inner.finish(buffers);
         if let Some(bias) = self.biases[2] {

@@ -214,6 +214,8 @@ pub enum ConfigError {
     Missing { file: PathBuf, key: String, expected: &'static str },
     #[error("{}: `{key}` is {value}, expected {expected}", file.display())]
     Value { file: PathBuf, key: String, value: String, expected: String },
+    #[error(transparent)]
+    Vptq(#[from] parsimon_vq::CheckpointError),
 }
 
 impl Diagnose for ConfigError {
@@ -221,6 +223,7 @@ impl Diagnose for ConfigError {
         match self {
             ConfigError::Format(e) => e.variant(),
             ConfigError::Missing { .. } | ConfigError::Value { .. } => "ConfigError".into(),
+            ConfigError::Vptq(e) => e.variant(),
         }
     }
 
@@ -228,6 +231,7 @@ impl Diagnose for ConfigError {
         match self {
             ConfigError::Format(e) => e.file(),
             ConfigError::Missing { file, .. } | ConfigError::Value { file, .. } => Some(file),
+            ConfigError::Vptq(e) => e.file(),
         }
     }
 
@@ -235,6 +239,7 @@ impl Diagnose for ConfigError {
         match self {
             ConfigError::Format(e) => e.place(),
             ConfigError::Missing { key, .. } | ConfigError::Value { key, .. } => Some(key.clone()),
+            ConfigError::Vptq(e) => e.place(),
         }
     }
 }

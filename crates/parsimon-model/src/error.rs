@@ -10,6 +10,7 @@ use parsimon_core::quant::gptq::GptqError;
 use parsimon_core::quant::{BlockError, PackedError, QuantError};
 use parsimon_core::{Cancelled, Diagnose, variant_name};
 use parsimon_lut::{ActivationError, PackError};
+use parsimon_vq::{CheckpointError, QuantizeError};
 
 use crate::engine::mib;
 use crate::{ConfigError, MemoryNeed, SamplerError};
@@ -32,6 +33,12 @@ pub enum ModelError {
     Packed { layer: String, source: PackedError },
     #[error("layer `{layer}`: {source}")]
     Block { layer: String, source: BlockError },
+    #[error(transparent)]
+    Vptq(#[from] CheckpointError),
+    #[error("layer `{layer}`: {source}")]
+    Quantize { layer: String, source: QuantizeError },
+    #[error("calibration: {reason}")]
+    Calibration { reason: String },
     #[error("layer `{layer}`: the weight at row {row}, column {col} is not finite")]
     NonFinite { layer: String, row: usize, col: usize },
     #[error(transparent)]
@@ -83,6 +90,8 @@ impl Diagnose for ModelError {
             ModelError::Quant { source, .. } => source.variant(),
             ModelError::Packed { source, .. } => source.variant(),
             ModelError::Block { source, .. } => source.variant(),
+            ModelError::Vptq(e) => e.variant(),
+            ModelError::Quantize { source, .. } => source.variant(),
             ModelError::Encode { source, .. } => source.variant(),
             ModelError::GgufWrite(e) => e.variant(),
             ModelError::Attn(e) => e.variant(),
@@ -96,6 +105,7 @@ impl Diagnose for ModelError {
         match self {
             ModelError::Config(e) => e.file(),
             ModelError::Format(e) => e.file(),
+            ModelError::Vptq(e) => e.file(),
             ModelError::Gptq { source, .. } => source.file(),
             ModelError::Packed { source, .. } => source.file(),
             ModelError::Export { file, .. } => Some(file),
@@ -107,11 +117,13 @@ impl Diagnose for ModelError {
         match self {
             ModelError::Config(e) => e.place(),
             ModelError::Format(e) => e.place(),
+            ModelError::Vptq(e) => e.place(),
             ModelError::Gptq { layer, source } => source.place().or_else(|| Some(layer.clone())),
             ModelError::Packed { layer, source } => source.place().or_else(|| Some(layer.clone())),
             ModelError::Pack { layer, .. }
             | ModelError::Quant { layer, .. }
             | ModelError::Block { layer, .. }
+            | ModelError::Quantize { layer, .. }
             | ModelError::Encode { layer, .. }
             | ModelError::NonFinite { layer, .. } => Some(layer.clone()),
             ModelError::Export { what, .. } => Some(what.clone()),
@@ -123,6 +135,8 @@ impl Diagnose for ModelError {
     fn is_bad_input(&self) -> bool {
         match self {
             ModelError::Config(ConfigError::Format(e)) | ModelError::Format(e) => e.is_bad_input(),
+            ModelError::Vptq(e) => e.is_bad_input(),
+            ModelError::Quantize { source, .. } => source.is_bad_input(),
             ModelError::Cancelled(_) => false,
             _ => true,
         }

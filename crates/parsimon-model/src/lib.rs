@@ -19,7 +19,8 @@
 //! - [`Engine`]: many requests at once, batched decoding, paged cache, shared beginnings, drafts; [`MemoryNeed`] says before what it takes.
 //! - [`Sampler`] and [`generate`]: one sequence; [`SamplingOptions`] has the filters and their order.
 //! - [`perplexity`]: negative log-likelihood over consecutive windows.
-//! - [`quantize_folder`]: a float checkpoint to a GPTQ one, by rounding to nearest.
+//! - [`quantize_folder`]: a float checkpoint to a GPTQ one, by rounding to nearest; [`quantize_calibrated`]: to a VPTQ or GPTQ one, by what a
+//!   calibration text makes of the layers' inputs.
 //! - `Tokenizer` (feature `tokenizer`): `tokenizer.json`; [`TextStream`] turns its tokens into text as they come.
 //! - `ChatTemplate` (feature `chat`): messages to a prompt, by the template of the model folder.
 //! - [`JsonPrefix`]: whether bytes begin a JSON value; [`JsonConstraint`] keeps generation within one.
@@ -53,6 +54,7 @@
 //! | safetensors | F32, F16, BF16 (16 bits stay 16 bits in memory); one file or shards |
 //! | GPTQ | 2, 3, 4 and 8 bits, version 1 and 2, act-order; EfficientQAT's 3-bit words |
 //! | AWQ | 4 bits, version gemm |
+//! | VPTQ | main, residual and outlier codebooks, groups, norm and permutation; packed or not, both layouts of the configuration |
 //! | BitNet | packed with either rule of `weight_scale`, and made ternary at load (`quantization_mode` "online") |
 //! | GGUF 2 and 3 | one file or split; architectures llama, qwen2, qwen3, phi3, gemma, gemma2, bitnet, bitnet-b1.58; every block type of parsimon-core, I2_S with [`LoadOptions::dialect`] |
 //!
@@ -80,6 +82,7 @@
 mod batch;
 mod bind;
 mod block;
+mod calibration;
 #[cfg(feature = "chat")]
 mod chat;
 mod config;
@@ -106,6 +109,7 @@ mod tokenizer;
 mod workspace;
 
 pub use bind::LoadOptions;
+pub use calibration::calibration_windows;
 #[cfg(feature = "chat")]
 pub use chat::{ChatError, ChatMessage, ChatTemplate, RenderOptions};
 pub use config::{
@@ -125,7 +129,10 @@ pub use model::{KvState, Model};
 pub use pack_cache::{PackCache, PackCacheReport};
 pub use parsimon_attn::KvDtype;
 pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
-pub use quantize::{LayerReport, QuantizeOptions, QuantizeReport, quantize_folder};
+pub use quantize::{
+    CalibratedMethod, CalibratedReport, LayerReport, QuantizeOptions, QuantizeReport, VptqChoice, quantize_calibrated,
+    quantize_folder,
+};
 pub use rope::{RopeFrequencies, RopePhase};
 pub use sample::{Sampler, SamplerError, SamplingOptions};
 pub use synthetic::write_random_folder;

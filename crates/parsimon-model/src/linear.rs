@@ -7,6 +7,7 @@ use std::fmt;
 pub use bitnet::BitNetMatrix;
 pub(crate) use bitnet::uniform_scale;
 use parsimon_lut::{ActConfig, DenseMatrix, HalfMatrix, LowBitMatrix, PreparedActivations};
+use parsimon_vq::VptqMatrix;
 use rayon::prelude::*;
 
 use crate::ModelError;
@@ -22,6 +23,8 @@ pub enum Linear {
     LowBit(LowBitMatrix),
     /// Ternary codes, multiplied with activations of 8 bits as BitNet does: exact integers times two scales.
     BitNet(BitNetMatrix),
+    /// Codes of short vectors, multiplied by lookup or by fetching centroids, as the matrix's plan says.
+    Vptq(VptqMatrix),
 }
 
 impl Linear {
@@ -32,6 +35,7 @@ impl Linear {
             Linear::Half(matrix) => matrix.shape(),
             Linear::LowBit(matrix) => matrix.shape(),
             Linear::BitNet(matrix) => matrix.shape(),
+            Linear::Vptq(matrix) => matrix.shape(),
         }
     }
 
@@ -42,6 +46,7 @@ impl Linear {
             Linear::Half(matrix) => matrix.bytes(),
             Linear::LowBit(matrix) => matrix.bytes(),
             Linear::BitNet(matrix) => matrix.bytes(),
+            Linear::Vptq(matrix) => matrix.bytes(),
         }
     }
 
@@ -61,6 +66,7 @@ impl Linear {
             Linear::Half(matrix) => matrix.matmul_into(x.values(), n, out),
             Linear::LowBit(matrix) => matrix.matmul_into(x.prepared(&ActConfig::for_tokens(matrix, n))?, out),
             Linear::BitNet(matrix) => matrix.matmul_into(x.integers(&matrix.act_config(n))?, out),
+            Linear::Vptq(matrix) => matrix.matmul_into(x.values(), n, out),
         }
         Ok(())
     }
@@ -182,7 +188,7 @@ impl<'a> Activations<'a> {
     }
 
     /// `[n, k]`.
-    fn values(&mut self) -> &[f32] {
+    pub(crate) fn values(&mut self) -> &[f32] {
         match self.source {
             Source::Stored(values) => values,
             Source::Rows(row) => {

@@ -1,8 +1,11 @@
 //! From a model to a low-bit folder: round-to-nearest of the projections inside the blocks.
 
+mod calibrated;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use calibrated::{CalibratedMethod, CalibratedReport, VptqChoice, quantize_calibrated};
 use parsimon_core::io::{FormatError, SafetensorsWriter, TensorData, TensorSpec, write_json};
 use parsimon_core::quant::gptq::{self, CheckpointFormat, GptqConfig};
 use parsimon_core::quant::rtn::{self, Levels};

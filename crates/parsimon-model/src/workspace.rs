@@ -1,6 +1,7 @@
 //! The buffers of forward passes.
 
 use crate::batch::Batch;
+use crate::calibration::Taps;
 use crate::linear::ActivationBuffers;
 use crate::rope::RopeAngles;
 
@@ -23,6 +24,8 @@ pub(crate) struct Workspace {
     pub(crate) residual: Vec<f32>,
     pub(crate) angles: RopeAngles,
     pub(crate) activations: ActivationBuffers,
+    /// What gathers the inputs of the layers, during calibration.
+    pub(crate) taps: Option<Taps>,
 }
 
 impl Workspace {

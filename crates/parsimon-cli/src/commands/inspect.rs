@@ -124,6 +124,19 @@ fn inspect_checkpoint(path: &Path) -> anyhow::Result<Report> {
     })
 }
 
+/// Parts of a projection of codebooks.
+const VPTQ_SUFFIXES: [&str; 9] = [
+    "centroids.weight",
+    "res_centroids.weight",
+    "indices",
+    "res_indices",
+    "outlier_centroids.weight",
+    "outlier_indices",
+    "perm",
+    "weight_scale",
+    "weight_bias",
+];
+
 /// Bits of all parts of the quantized projections over their weights; `g_idx` counts only where it says something.
 fn quantized_bits(config: &ModelConfig, tensors: &[Tensor]) -> Option<f64> {
     let quantization = config.quantization.as_ref()?;
@@ -131,6 +144,7 @@ fn quantized_bits(config: &ModelConfig, tensors: &[Tensor]) -> Option<f64> {
         Quantization::Gptq(config) if config.desc_act => &gptq::SUFFIXES[..],
         Quantization::Gptq(_) | Quantization::Awq(_) => &gptq::SUFFIXES[..3],
         Quantization::BitNet(_) => &["weight", "weight_scale"][..],
+        Quantization::Vptq(_) => &VPTQ_SUFFIXES[..],
     };
     let (mut bytes, mut weights) = (0, 0);
     for (name, m, k) in (0..config.num_layers).flat_map(|layer| config.stored_projections(layer)) {

@@ -1,9 +1,12 @@
 //! `parsimon quantize`: a model to a low-bit one, as a folder or a GGUF file.
 
+mod calibrated;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use calibrated::CalibratedArgs;
 use clap::{Args, ValueEnum};
 use parsimon::model::{GgufOptions, QuantizeOptions, QuantizeReport, quantize_folder, write_gguf};
 use parsimon::tensor::io::write_json;
@@ -17,7 +20,7 @@ use crate::failure::BadInput;
 /// Quantize the projections inside a model's blocks; embeddings, norms and the output layer stay.
 #[derive(Args)]
 #[command(
-    after_help = "Example: parsimon quantize --model model --out q2 --method rtn --bits 2 --group 64\n         parsimon quantize --model model --out q4.gguf --to gguf --bits 4"
+    after_help = "Example: parsimon quantize --model model --out q2 --method rtn --bits 2 --group 64\n         parsimon quantize --model model --out q4.gguf --to gguf --bits 4\n         parsimon quantize --model model --out v2 --method vptq --bits 2 --calib text.txt"
 )]
 pub(crate) struct Quantize {
     /// The model folder or GGUF file to read; blocks are decoded first.
@@ -32,8 +35,8 @@ pub(crate) struct Quantize {
     /// How levels are chosen.
     #[arg(long, value_enum, default_value_t = Method::Rtn)]
     method: Method,
-    /// Bits of a weight; 1.58 is ternary. GGUF files have 8 (Q8_0), 4 (Q4_0), 2 (Q2_0) and 1.58 (TQ2_0).
-    #[arg(long, value_name = "8|4|3|2|1.58", value_parser = parse_bits, required_unless_present = "block_type")]
+    /// Bits of a weight; 1.58 is ternary, 2.3 is of `vptq` alone. GGUF files have 8 (Q8_0), 4 (Q4_0), 2 (Q2_0) and 1.58 (TQ2_0).
+    #[arg(long, value_name = "8|4|3|2.3|2|1.58", value_parser = parse_bits, required_unless_present = "block_type")]
     bits: Option<Bits>,
     /// The blocks of a GGUF file, such as q4_0, q4_1, q5_0, q5_1, q8_0, tq1_0, tq2_0, q2_0, q1_0 or mxfp4, in place of bits.
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_type, conflicts_with = "bits")]
@@ -47,6 +50,8 @@ pub(crate) struct Quantize {
     /// Inputs that share a scale; GGUF's blocks fix it.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     group: u32,
+    #[command(flatten)]
+    calibrated: CalibratedArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,10 +60,14 @@ enum Form {
     Gguf,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Method {
     /// Round to nearest.
     Rtn,
+    /// Codebooks of short vectors; needs `--calib`.
+    Vptq,
+    /// Scalar codes with errors spread; needs `--calib`.
+    Gptq,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +75,8 @@ enum Bits {
     Eight,
     Four,
     Three,
+    /// 2.3
+    MoreThanTwo,
     Two,
     Ternary,
 }
@@ -76,6 +87,7 @@ impl Bits {
             Bits::Eight => 8.0,
             Bits::Four => 4.0,
             Bits::Three => 3.0,
+            Bits::MoreThanTwo => 2.3,
             Bits::Two => 2.0,
             Bits::Ternary => 1.58,
         }
@@ -87,9 +99,10 @@ fn parse_bits(text: &str) -> Result<Bits, String> {
         "8" => Ok(Bits::Eight),
         "4" => Ok(Bits::Four),
         "3" => Ok(Bits::Three),
+        "2.3" => Ok(Bits::MoreThanTwo),
         "2" => Ok(Bits::Two),
         "1.58" => Ok(Bits::Ternary),
-        _ => Err("expected 8, 4, 3, 2 or 1.58".into()),
+        _ => Err("expected 8, 4, 3, 2.3, 2 or 1.58".into()),
     }
 }
 
@@ -133,7 +146,10 @@ struct Layer {
 
 impl Quantize {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
-        let Method::Rtn = self.method;
+        if self.method != Method::Rtn {
+            return self.run_calibrated(cx);
+        }
+        self.calibrated.refuse()?;
         let start = Instant::now();
         let (result, block_type) = match self.to {
             Form::Safetensors => (self.to_folder(cx)?, None),
@@ -181,7 +197,7 @@ impl Quantize {
             Some(Bits::Three) => Levels::Bits(3),
             Some(Bits::Two) => Levels::Bits(2),
             Some(Bits::Ternary) => Levels::Ternary,
-            Some(Bits::Eight) | None => {
+            Some(Bits::Eight | Bits::MoreThanTwo) | None => {
                 return Err(BadInput::new("a folder has 4, 3, 2 or 1.58 bits; 8 are possible with `--to gguf`").into());
             }
         };
@@ -196,7 +212,7 @@ impl Quantize {
             (None, Some(Bits::Four)) => Ok(BlockType::Q4_0),
             (None, Some(Bits::Two)) => Ok(BlockType::Q2_0),
             (None, Some(Bits::Ternary)) => Ok(BlockType::TQ2_0),
-            (None, Some(Bits::Three) | None) => Err(BadInput::new(
+            (None, Some(Bits::Three | Bits::MoreThanTwo) | None) => Err(BadInput::new(
                 "GGUF has no block type of 3 bits that is written here: 8, 4, 2 and 1.58 bits are possible, or `--type`",
             )),
         }

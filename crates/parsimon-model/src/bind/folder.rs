@@ -1,11 +1,12 @@
-//! Hugging Face folders: safetensors with float, GPTQ, AWQ or BitNet projections.
+//! Hugging Face folders: safetensors with float, GPTQ, AWQ, BitNet or VPTQ projections.
 
 use parsimon_core::io::{Checkpoint, FormatError};
 use parsimon_core::quant::GroupQuantized;
 use parsimon_core::quant::gptq::{self, GptqConfig};
 use parsimon_core::quant::packed::{awq, bitnet, efficient_qat};
 use parsimon_core::{DType, TensorView};
-use parsimon_lut::LowBitMatrix;
+use parsimon_lut::{Backend, DenseMatrix, LowBitMatrix};
+use parsimon_vq::{LayerConfig, VptqBackend, VptqLinear, VptqMatrix};
 
 use super::Source;
 use super::floats::Floats;
@@ -37,6 +38,7 @@ enum Form<'a> {
     BitNet(BitNetConfig),
     /// Float weights that BitNet makes ternary.
     Online,
+    Vptq(&'a LayerConfig),
 }
 
 impl FolderSource<'_> {
@@ -64,6 +66,7 @@ impl FolderSource<'_> {
         let is_words =
             || !self.checkpoint.contains(&weight) && (in_block || self.checkpoint.contains(&format!("{stem}.qweight")));
         match &self.config.quantization {
+            Some(Quantization::Vptq(config)) => config.resolve(stem).map_or(Form::Float, Form::Vptq),
             Some(Quantization::Gptq(config)) if is_words() => Form::Gptq(config),
             Some(Quantization::Awq(config)) if is_words() => Form::Awq(config),
             Some(Quantization::BitNet(config)) if in_block => {
@@ -89,7 +92,7 @@ impl FolderSource<'_> {
                 .map_err(|source| ModelError::Gptq { layer: layer(), source })?,
             Form::Awq(config) => awq::unpack(self.checkpoint, stem, config).map_err(packed)?,
             Form::BitNet(config) => bitnet::unpack(self.checkpoint, stem, config.rule).map_err(packed)?,
-            Form::Float | Form::Online => {
+            Form::Float | Form::Online | Form::Vptq(_) => {
                 let weights = self.float(stem, (m, k))?.to_f32()?;
                 bitnet::ternarize(&weights, m, k).map_err(|source| ModelError::Quant { layer: layer(), source })?
             }
@@ -110,6 +113,42 @@ impl FolderSource<'_> {
     fn is_ten_a_word(&self, stem: &str, config: &GptqConfig, k: usize) -> bool {
         let rows = self.checkpoint.tensor(&format!("{stem}.qweight")).map(|tensor| tensor.shape().first().copied());
         config.bits == 3 && matches!(rows, Ok(Some(rows)) if rows == k.div_ceil(10))
+    }
+
+    /// A layer of codebooks; a part of a fused one, whose vectors may straddle parts, is decoded.
+    fn vptq(
+        &self,
+        stem: &str,
+        config: &LayerConfig,
+        rows: &Rows,
+        shape: (usize, usize),
+    ) -> Result<Linear, ModelError> {
+        let mut linear = VptqLinear::read(self.checkpoint, stem, config, shape)?;
+        if linear.bias().is_some() && self.is_biased(stem) {
+            // The block adds it.
+            linear = linear.with_bias(None);
+        }
+        if *rows == Rows::all(shape.0) && (!self.packing.dequantize || linear.bias().is_some()) {
+            let backend = match self.packing.backend {
+                _ if self.packing.dequantize => VptqBackend::exact(),
+                Backend::Exact(level) => VptqBackend { level, ..VptqBackend::default() },
+                _ => VptqBackend::default(),
+            };
+            return Ok(Linear::Vptq(VptqMatrix::new(&linear, &backend)));
+        }
+        let weights = rows.of(linear.dequantize(), shape.1);
+        Ok(Linear::Dense(DenseMatrix::new(weights, rows.len(), shape.1)))
+    }
+
+    /// Whether the blocks of this family add a bias to the layer.
+    fn is_biased(&self, stem: &str) -> bool {
+        let block = &self.config.block;
+        match stem.rsplit('.').next().unwrap_or(stem) {
+            "q_proj" | "k_proj" | "v_proj" => block.qkv_bias,
+            "o_proj" => block.o_bias,
+            "gate_proj" | "up_proj" | "down_proj" => block.mlp_bias,
+            _ => false,
+        }
     }
 
     fn float(&self, stem: &str, (m, k): (usize, usize)) -> Result<TensorView<'_>, ModelError> {
@@ -139,6 +178,8 @@ impl Source for FolderSource<'_> {
             Form::Gptq(_) => &gptq::SUFFIXES,
             Form::Awq(_) => &["qweight", "qzeros", "scales"],
             Form::BitNet(_) => &["weight", "weight_scale"],
+            // What is missing depends on the layer's configuration; reading says it.
+            Form::Vptq(_) => &[],
         };
         suffixes.iter().map(|suffix| format!("{stem}.{suffix}")).collect()
     }
@@ -161,6 +202,7 @@ impl Source for FolderSource<'_> {
                 Some(linear) => Ok(linear),
                 None => self.packing.quantized(name, &self.packed(&stem, &form, shape)?),
             },
+            Form::Vptq(config) => self.vptq(&stem, config, &rows, shape),
             Form::Gptq(_) | Form::Awq(_) => {
                 self.packing.quantized(name, &rows.of_quantized(self.packed(&stem, &form, shape)?))
             }

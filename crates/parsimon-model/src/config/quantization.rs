@@ -3,6 +3,7 @@
 use parsimon_core::quant::gptq::GptqConfig;
 use parsimon_core::quant::packed::awq::AwqConfig;
 use parsimon_core::quant::packed::bitnet::ScaleRule;
+use parsimon_vq::{CheckpointError, CheckpointErrorKind, QuantizationConfig};
 use serde_json::{Value, json};
 
 use super::ConfigError;
@@ -17,6 +18,8 @@ pub enum Quantization {
     Awq(AwqConfig),
     /// `quant_method` "bitnet": ternary weights on activations of 8 bits, one scale a token.
     BitNet(BitNetConfig),
+    /// `quant_method` "vptq": codebooks, layer by layer.
+    Vptq(QuantizationConfig),
 }
 
 /// The `quantization_config` of BitNet.
@@ -35,12 +38,13 @@ impl Quantization {
             Quantization::Gptq(_) => "gptq",
             Quantization::Awq(_) => "awq",
             Quantization::BitNet(_) => "bitnet",
+            Quantization::Vptq(_) => "vptq",
         }
     }
 }
 
 pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Quantization>, ConfigError> {
-    const METHODS: &str = "gptq, awq or bitnet";
+    const METHODS: &str = "gptq, awq, bitnet or vptq";
     let Some(value) = keys.get("quantization_config") else { return Ok(None) };
     let inner = Keys::new(keys.path, "quantization_config.", value)?;
     let fields = |method: &str, e: serde_json::Error| {
@@ -57,7 +61,14 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Quantization>, ConfigError
         }
         Some("awq") => Quantization::Awq(serde_json::from_value(value.clone()).map_err(|e| fields("AWQ", e))?),
         Some("bitnet") => Quantization::BitNet(bitnet(&inner)?),
-        Some(method) => return Err(inner.error("quant_method", &method.into(), METHODS)),
+        Some("vptq") => Quantization::Vptq(
+            QuantizationConfig::from_json(value)
+                .map_err(|kind| CheckpointError { file: keys.path.to_owned(), kind })?,
+        ),
+        Some(method) => {
+            let kind = CheckpointErrorKind::UnknownMethod { found: method.to_owned(), known: METHODS };
+            return Err(CheckpointError { file: keys.path.to_owned(), kind }.into());
+        }
         None => return Err(inner.missing("quant_method", METHODS)),
     }))
 }
@@ -98,5 +109,6 @@ pub(super) fn render(quantization: &Quantization) -> Value {
             "linear_class": if *rule == ScaleRule::Multiply { "autobitlinear" } else { "bitlinear" },
             "quantization_mode": if *online { "online" } else { "offline" },
         }),
+        Quantization::Vptq(config) => config.to_json(),
     }
 }

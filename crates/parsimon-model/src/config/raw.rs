@@ -1,14 +1,16 @@
 //! The keys of `config.json`, their defaults, and their checks.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use parsimon_attn::HeadMap;
+use parsimon_vq::CheckpointError;
 use serde_json::{Value, json};
 
 use super::family::Family;
 use super::keys::Keys;
 use super::scaling::{Rotation, rotary_dim};
-use super::{Activation, Architecture, BlockTraits, ConfigError, ModelConfig, quantization, scaling};
+use super::{Activation, Architecture, BlockTraits, ConfigError, ModelConfig, Quantization, quantization, scaling};
 
 const LAYERS_MAX: u64 = 4096;
 const VOCAB_MAX: u64 = 1 << 24;
@@ -37,7 +39,7 @@ pub(super) fn parse(json: &Value, path: &Path) -> Result<ModelConfig, ConfigErro
     if let Some(value) = keys.get("k_head_dim") {
         return Err(keys.error("k_head_dim", value, "no key (K compression is not supported)"));
     }
-    Ok(ModelConfig {
+    let config = ModelConfig {
         architecture: family.architecture,
         vocab_size: keys.required_count("vocab_size", VOCAB_MAX)?,
         hidden_size,
@@ -55,7 +57,21 @@ pub(super) fn parse(json: &Value, path: &Path) -> Result<ModelConfig, ConfigErro
         eos_token_ids: keys.tokens("eos_token_id")?,
         quantization: quantization::parse(&keys)?,
         block,
-    })
+    };
+    check_quantized_layers(&config, path)?;
+    Ok(config)
+}
+
+/// Whether every layer that a quantization names is one of the model's.
+fn check_quantized_layers(config: &ModelConfig, path: &Path) -> Result<(), ConfigError> {
+    let Some(Quantization::Vptq(quantization)) = &config.quantization else { return Ok(()) };
+    let known: HashSet<String> = (0..config.num_layers)
+        .flat_map(|layer| config.stored_projections(layer))
+        .map(|(name, ..)| name)
+        .chain(["lm_head".to_owned()])
+        .collect();
+    let checked = quantization.check_layers(|name| known.contains(name));
+    Ok(checked.map_err(|kind| CheckpointError { file: path.to_owned(), kind })?)
 }
 
 fn parse_family(keys: &Keys<'_>) -> Result<&'static Family, ConfigError> {

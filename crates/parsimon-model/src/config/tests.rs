@@ -51,7 +51,7 @@ fn errors_name_file_key_value_and_expectation() {
     check_error(|c| c["rope_scaling"] = json!({"type": "linear"}), &["rope_scaling.factor", "missing"]);
     check_error(
         |c| c["quantization_config"] = json!({"quant_method": "hqq"}),
-        &["quant_method", "hqq", "gptq, awq or bitnet"],
+        &["quant_method", "hqq", "gptq, awq, bitnet or vptq"],
     );
     check_error(|c| c["quantization_config"] = json!({"quant_method": "gptq"}), &["quantization_config", "bits"]);
     check_error(|c| c["rms_norm_eps"] = (-1.0).into(), &["rms_norm_eps", "-1.0"]);

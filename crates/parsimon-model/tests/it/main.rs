@@ -9,6 +9,7 @@ mod gguf;
 mod made;
 mod packed;
 mod serving;
+mod vptq;
 
 use std::path::Path;
 
