@@ -1,47 +1,49 @@
-//! Vector index updated in place: the vocabulary of SPFresh. There is no index here yet.
-//!
-//! ```
-//! use parsimon_ann::Metric;
-//!
-//! let metric: Metric = "cosine".parse()?;
-//! assert_eq!(metric, Metric::Cosine);
-//! assert_eq!(metric.distance(&[2.0, 0.0], &[0.0, 5.0])?, 1.0);
-//! # Ok::<(), parsimon_ann::AnnError>(())
-//! ```
-//!
-//! # Overview
-//!
-//! - [`Metric`]: what "near" means, with the exact distance in f64.
-//! - [`VectorId`]: the caller's name of a vector.
-//! - [`AnnError`]: what is wrong with a vector or a name.
-//!
-//! # What it will be
-//!
-//! An embeddable, durable index for approximate nearest neighbours whose vectors change all the time: vectors lie in *postings* on
-//! disk, grouped around *heads* in memory; inserts append to postings, deletes set a byte, and a local rebuilder splits, merges and
-//! reassigns (LIRE), so that the index is never rebuilt as a whole.
-//!
-//! # When to use it
-//!
-//! Not yet, unless you need the names and the exact distances.
-//!
-//! # Numerics
-//!
-//! Distances are summed in f64 from the first element to the last.
-//!
-//! # The papers
-//!
-//! SPFresh: Incremental In-Place Update for Billion-Scale Vector Search (SOSP 2023), and SPANN: Highly-efficient Billion-scale
-//! Approximate Nearest Neighbor Search (NeurIPS 2021). Implemented: nothing of either but the vocabulary; `docs/papers/spfresh.md`
-//! keeps the account.
-#![forbid(unsafe_code)]
+//! x
+#![deny(unsafe_code)]
 
+mod assign;
+mod build;
+mod cluster;
+mod config;
+mod element;
+mod epoch;
 mod error;
+mod heads;
+mod ids;
+mod index;
+pub mod io;
+mod jobs;
+#[allow(unsafe_code)]
+mod kernel;
+pub mod lire;
 mod metric;
+mod posting;
+pub mod reference;
+mod space;
+mod storage;
 
-pub use error::AnnError;
+pub use build::max_norm;
+pub use config::{Compat, Durability, HeadIndexKind, IndexConfig, Rebuild, Runtime};
+pub use element::Element;
+pub use error::{AnnError, MetricError, StorageError, VectorFileError};
+pub use index::{
+    Budget, Index, IndexStats, MaintainReport, PostingSizes, RamBytes, SalvageReport, SearchOutcome, SearchParams, Searcher,
+    UpdateReport, VerifyLevel, VerifyReport, Violation, create, salvage,
+};
+pub use jobs::Counts;
 pub use metric::Metric;
+pub use space::{ROW_BYTES_MAX, Space};
+pub use storage::{FileLock, StdVfs, Vfs, VfsFile};
 
 /// The caller's name of a vector: any value, unique among the live vectors of an index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct VectorId(pub u64);
+
+/// A result of a search.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Neighbor {
+    /// The caller's id.
+    pub id: VectorId,
+    /// Its distance from the query; smaller is nearer.
+    pub distance: f32,
+}
