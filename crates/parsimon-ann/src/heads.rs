@@ -12,7 +12,7 @@ use crate::space::{Query, Space};
 const EXACT_MAX: usize = 2048;
 /// Cells looked at, at least, and the share of all: set so that 98 % of the true 64 nearest heads are found (the test measures it).
 const PROBE_MIN: usize = 24;
-const PROBE_SHARE: usize = 4;
+const PROBE_SHARE: usize = 3;
 const CELL_MAX: usize = 4;
 const NOWHERE: u32 = u32::MAX;
 
@@ -218,7 +218,7 @@ impl Heads {
         }
     }
 
-    /// Makes the cells anew around every `sqrt(H) / 2`-th head, and lets each center move to the middle of its cell once.
+    /// Makes the cells anew around every `sqrt(H) / 2`-th head, and lets each center move to the middle of its cell twice.
     fn rebuild(&mut self) {
         let stride = self.space.stride();
         let mut all: Vec<(u32, Vec<u8>)> = Vec::with_capacity(self.len);
@@ -230,13 +230,13 @@ impl Heads {
         let n = (2.0 * (self.len as f64).sqrt()) as usize;
         let pick = |i: usize| all[(i * all.len() + all.len() / 2) / n].1.as_slice();
         self.centers = (0..n).flat_map(pick).copied().collect();
-        for round in 0..2 {
+        for round in 0..3 {
             self.cells = (0..n).map(|_| Cell::default()).collect();
             for (id, row) in &all {
                 let cell = self.nearest_center(row);
                 self.push(cell, *id, row);
             }
-            if round == 0 {
+            if round < 2 {
                 for cell in 0..n {
                     if let Some(middle) = self.middle(cell) {
                         self.centers[cell * stride..][..stride].copy_from_slice(&middle);
@@ -244,7 +244,7 @@ impl Heads {
                 }
             }
         }
-        self.rebuild_at = if self.kind == HeadIndexKind::Exact { usize::MAX } else { 4 * self.len };
+        self.rebuild_at = if self.kind == HeadIndexKind::Exact { usize::MAX } else { 2 * self.len };
     }
 
     fn nearest_center(&self, row: &[u8]) -> usize {

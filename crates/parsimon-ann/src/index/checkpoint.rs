@@ -23,7 +23,9 @@ impl Core {
     /// Writes every tail to a chunk of its own, to bound the memory that unwritten records take.
     pub(super) fn write_tails(&self) -> Result<(), StorageError> {
         let _one = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
-        for head in self.heads().ids() {
+        // Not in the loop's head, where the lock would be held through the loop.
+        let heads = self.heads().ids();
+        for head in heads {
             let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
             self.settle_tail(head)?;
         }

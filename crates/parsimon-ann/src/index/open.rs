@@ -304,6 +304,7 @@ fn last_log<'a>(logs: &'a [LogBytes], found: &Replay) -> Option<(&'a str, u64)> 
         return None;
     }
     match found.cut {
+        Some((_, 0)) => None,
         Some((number, length)) => Some((&logs[number].name, length)),
         None => logs.last().map(|log| (log.name.as_str(), log.bytes.len() as u64)),
     }

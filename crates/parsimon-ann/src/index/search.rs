@@ -164,7 +164,8 @@ impl Index {
         let pin = core.epochs.register();
         let _pinned = core.epochs.pin(&pin);
         let Some(iid) = core.ids.get(id.0) else { return Ok(None) };
-        for head in core.heads().ids() {
+        let heads = core.heads().ids();
+        for head in heads {
             let Some(posting) = core.postings.read(head) else { continue };
             let records = core.load(head, &posting)?;
             if let Some(i) = records.iids.iter().position(|&found| found == iid) {
@@ -282,23 +283,16 @@ impl Searcher {
         Ok(())
     }
 
-    /// The best `k`, one an external id: of two that an upsert during the search showed, the live one.
+    /// The best `k`, one an external id: of two that an upsert during the search showed, the one that lives on.
     fn results(&mut self, core: &Core, k: usize, found: &mut Vec<Neighbor>) {
         self.sorted.clear();
         self.sorted.extend(self.best.drain());
+        // By id, and of one id the content to keep first: in the moment when both are live, either is right.
+        let is_dying = |c: &Candidate| core.ids.state(c.iid) != State::Live;
+        self.sorted.sort_by_cached_key(|c| (c.ext, is_dying(c)));
+        self.sorted.dedup_by_key(|c| c.ext);
         self.sorted.sort_unstable();
-        let is_live = |c: &Candidate| core.ids.state(c.iid) == State::Live;
-        let has_dying = !self.sorted.iter().all(is_live);
-        for (i, c) in self.sorted.iter().enumerate() {
-            if found.len() == k {
-                break;
-            }
-            let twin = |(j, other): (usize, &Candidate)| other.ext == c.ext && j != i && (is_live(other) || j < i);
-            let is_replaced = has_dying && !is_live(c) && self.sorted.iter().enumerate().any(twin);
-            if !is_replaced {
-                found.push(Neighbor { id: VectorId(c.ext), distance: c.distance });
-            }
-        }
+        found.extend(self.sorted.iter().take(k).map(|c| Neighbor { id: VectorId(c.ext), distance: c.distance }));
     }
 }
 

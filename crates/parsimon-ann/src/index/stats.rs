@@ -110,6 +110,11 @@ impl Index {
         }
     }
 
+    /// Bytes of the data file.
+    pub fn disk_bytes(&self) -> u64 {
+        self.core.pool.bytes()
+    }
+
     /// What was done since the index was opened; reads nothing.
     pub fn counts(&self) -> Counts {
         self.core.counters.counts()

@@ -83,8 +83,6 @@ struct State {
     buffer: Vec<u8>,
     next_lsn: u64,
     durable_lsn: u64,
-    /// The file's name is not durable yet.
-    is_new: bool,
     /// Somebody writes and synchronizes right now.
     is_busy: bool,
     /// Bytes of the logs since the last checkpoint.
@@ -130,7 +128,6 @@ impl Wal {
             buffer: Vec::new(),
             next_lsn,
             durable_lsn: next_lsn - 1,
-            is_new: offset == HEADER as u64,
             is_busy: false,
             bytes: offset - HEADER as u64,
             poisoned: None,
@@ -176,11 +173,10 @@ impl Wal {
     /// Writes and synchronizes what is buffered, without the lock meanwhile.
     fn commit<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let buffer = std::mem::take(&mut state.buffer);
-        let (file, offset, is_new, last) = (Arc::clone(&state.file), state.offset, state.is_new, state.next_lsn - 1);
+        let (file, offset, last) = (Arc::clone(&state.file), state.offset, state.next_lsn - 1);
         state.is_busy = true;
         drop(state);
         let result = file.write_at(&buffer, offset).and_then(|()| file.sync());
-        let result = result.and_then(|()| if is_new { self.vfs.sync_dir("") } else { Ok(()) });
         let mut state = self.lock();
         state.is_busy = false;
         match result {
@@ -188,7 +184,6 @@ impl Wal {
                 state.offset += buffer.len() as u64;
                 state.bytes += buffer.len() as u64;
                 state.durable_lsn = last;
-                state.is_new = false;
             }
             Err(e) => state.poisoned = Some(format!("{}: {e}", state.name)),
         }
@@ -210,7 +205,6 @@ impl Wal {
         state.file = file;
         state.name = name;
         state.offset = HEADER as u64;
-        state.is_new = true;
         state.bytes = 0;
         Ok(state.next_lsn)
     }
@@ -222,10 +216,12 @@ impl Wal {
     }
 }
 
+/// A log with its header, durable before any record: behind a damaged header a record is one that was acknowledged.
 fn start(vfs: &dyn Vfs, uuid: Uuid, dim: u64, first_lsn: u64) -> Result<(Arc<dyn VfsFile>, String), StorageError> {
     let name = file_name(first_lsn);
     let file = vfs.open(&name, true).map_err(|e| StorageError::io(&name, "create", e))?;
-    file.write_at(&header(uuid, dim, first_lsn), 0).map_err(|e| StorageError::io(&name, "write", e))?;
+    let written = file.write_at(&header(uuid, dim, first_lsn), 0).and_then(|()| file.sync()).and_then(|()| vfs.sync_dir(""));
+    written.map_err(|e| StorageError::io(&name, "write", e))?;
     Ok((file, name))
 }
 
@@ -328,8 +324,10 @@ pub(crate) fn replay(
         let is_last = number + 1 == files.len();
         let sound = file.bytes.len() >= HEADER && file.bytes[..HEADER] == header(uuid, dim, replay.next_lsn);
         if !sound {
-            // A new file's first bytes may be lost with its first group; the seal before it was durable first.
-            if is_last && number > 0 && replay.sealed {
+            // A power failure while a file is started leaves no record in it.
+            let mut places = (HEADER..file.bytes.len()).step_by(8);
+            let is_started = places.any(|at| record_at(&file.bytes, at, vector_bytes).is_some());
+            if is_last && (number == 0 || replay.sealed) && !is_started {
                 replay.cut = Some((number, 0));
                 replay.torn_bytes += file.bytes.len() as u64;
                 return Ok(replay);

@@ -1,0 +1,5 @@
+//! Tests of the index from outside: power failures, damage, concurrent histories.
+
+mod concurrency;
+mod crash;
+mod disk;
