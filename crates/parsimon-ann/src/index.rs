@@ -10,6 +10,7 @@ mod merge;
 mod open;
 mod reassign;
 mod records;
+mod refresh;
 mod search;
 mod split;
 mod stats;
@@ -96,6 +97,8 @@ struct Core {
     /// Updates that the background sweep has not caught up with, in heads to look at.
     sweep_credit: AtomicU64,
     sweep_cursor: AtomicU32,
+    /// Full rounds of the sweep.
+    sweep_round: AtomicU32,
     is_checkpoint_due: AtomicBool,
     _lock: Option<FileLock>,
 }

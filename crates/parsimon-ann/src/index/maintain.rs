@@ -51,6 +51,7 @@ impl Core {
                 _ => Ok(()),
             }),
             Job::Collect(head) => self.collect(head),
+            Job::Refresh(head) => self.refresh(head),
             Job::Sweep(head) => self.sweep(head),
         };
         self.settle();
@@ -71,6 +72,9 @@ impl Core {
             self.want(Job::Merge(head));
         } else if self.is_worth_collecting(records.len(), live) && !compat.gc_at_overflow_only {
             self.want(Job::Collect(head));
+        }
+        if self.is_refreshed(head) {
+            self.want(Job::Refresh(head));
         }
         Ok(())
     }
@@ -119,6 +123,9 @@ impl Core {
         self.sweep_credit.fetch_sub(due * SWEEP_EVERY * live, Ordering::Relaxed);
         for _ in 0..due.min(u64::from(heads)) {
             let head = self.sweep_cursor.fetch_add(1, Ordering::Relaxed) % heads;
+            if head + 1 == heads {
+                self.sweep_round.fetch_add(1, Ordering::Relaxed);
+            }
             if self.postings.open(head).is_some() {
                 // A full queue has enough to do without a sweep.
                 let _ = self.jobs.offer(Job::Sweep(head));
@@ -145,6 +152,7 @@ impl Index {
                 None => match sweep.next() {
                     Some(head) => (Job::Sweep(head), false),
                     None => {
+                        core.sweep_round.fetch_add(1, Ordering::Relaxed);
                         complete = true;
                         break;
                     }

@@ -13,11 +13,12 @@ use crate::space::Query;
 use crate::storage::chunk::Records;
 
 /// A vector that one of the conditions lets pass, and the posting that holds it.
-struct Candidate {
-    iid: u32,
-    version: u16,
-    row: Vec<u8>,
-    posting: u32,
+pub(super) struct Candidate {
+    pub(super) iid: u32,
+    pub(super) version: u16,
+    pub(super) row: Vec<u8>,
+    /// The posting that makes a move needless when the rule chooses it.
+    pub(super) posting: Option<u32>,
 }
 
 impl Core {
@@ -83,7 +84,7 @@ impl Core {
 
     fn candidate(&self, records: &Records, i: usize, posting: u32) -> Candidate {
         let row = records.row(i, self.space.stride()).to_vec();
-        Candidate { iid: records.iids[i], version: records.versions[i], row, posting }
+        Candidate { iid: records.iids[i], version: records.versions[i], row, posting: Some(posting) }
     }
 
     fn reassign_all(&self, candidates: Vec<Candidate>) -> Result<(), StorageError> {
@@ -99,7 +100,7 @@ impl Core {
 
     /// Gives a vector new copies where the rule wants them now. The old ones stay, and count, until every search that could miss a new
     /// one has ended. True when it moved.
-    fn reassign(&self, candidate: &Candidate, scratch: &mut HeadScratch) -> Result<bool, StorageError> {
+    pub(super) fn reassign(&self, candidate: &Candidate, scratch: &mut HeadScratch) -> Result<bool, StorageError> {
         let Candidate { iid, version, row, posting } = candidate;
         if self.ids.state(*iid) != State::Live || self.ids.version(*iid) != *version || !self.ids.try_move(*iid) {
             return Ok(false);
@@ -110,7 +111,7 @@ impl Core {
         let next = version.wrapping_add(1);
         let mut written = Vec::new();
         while is_current {
-            let selection = select(&self.space, &self.config, &self.heads(), &query, Some(*posting), scratch);
+            let selection = select(&self.space, &self.config, &self.heads(), &query, *posting, scratch);
             let Selection::Heads(heads) = selection else { break };
             let mut missed = false;
             for head in heads {

@@ -104,7 +104,7 @@ fn fresh() -> SimDisk {
 #[test]
 fn every_operation() {
     let mut points = 0;
-    for seed in 0..6 {
+    for seed in 0..8 {
         let disk = fresh();
         let begin = disk.operations();
         history(&DiskVfs::shared(&disk), seed, 120, &mut Expected::default()).expect("a whole history");

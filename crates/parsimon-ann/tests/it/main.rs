@@ -3,3 +3,4 @@
 mod concurrency;
 mod crash;
 mod disk;
+mod kill;
