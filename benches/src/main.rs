@@ -4,6 +4,7 @@
 //! becomes one JSON line. Absolute times of a shared machine mean little; the ratios are what to read.
 #![forbid(unsafe_code)]
 
+mod ann;
 mod lut;
 mod measure;
 mod model;
@@ -35,6 +36,8 @@ enum Command {
     Lut(Options),
     /// Measure decoding with a whole model.
     Model(Options),
+    /// Measure the vector index.
+    Ann(Options),
     /// Measure every area.
     All(Options),
     /// Print the tables of a paper beside what this machine measures.
@@ -63,6 +66,7 @@ struct Options {
 /// An area of the workspace.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Area {
+    Ann,
     Lut,
     Model,
 }
@@ -79,7 +83,8 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Lut(options) => bench(&[Area::Lut], options),
         Command::Model(options) => bench(&[Area::Model], options),
-        Command::All(options) => bench(&[Area::Lut, Area::Model], options),
+        Command::Ann(options) => bench(&[Area::Ann], options),
+        Command::All(options) => bench(&[Area::Lut, Area::Model, Area::Ann], options),
         Command::Repro(args) => repro::run(&args),
         Command::Once(args) => repro::once(&args),
     }
@@ -102,6 +107,7 @@ fn bench(areas: &[Area], options: Options) -> anyhow::Result<()> {
     let mut sink = Sink::new(options.filter);
     for area in areas {
         match area {
+            Area::Ann => ann::run(effort, &mut sink)?,
             Area::Lut => lut::run(effort, &mut sink)?,
             Area::Model => model::run(effort, &mut sink)?,
         }

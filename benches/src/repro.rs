@@ -1,6 +1,7 @@
 //! The published tables of a paper beside what this machine measures; started by `cargo xtask repro`.
 
 mod energy;
+mod spfresh;
 mod tmac;
 
 use std::path::PathBuf;
@@ -19,12 +20,20 @@ pub(crate) struct Args {
     /// Records of the program in `benches/compare`: where there are some, ours are theirs, from one run with the peers'.
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
+    /// Days of the churn runs of `spfresh`.
+    #[arg(long, default_value_t = 100)]
+    days: usize,
+    /// Where figures go, as SVG.
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Paper {
     /// T-MAC: times of low-bit GEMV.
     Tmac,
+    /// SPFresh: an index under churn.
+    Spfresh,
 }
 
 /// One published number and ours; the field names are the contract of docs/ARCHITECTURE.md. What does not exist is null.
@@ -44,6 +53,7 @@ struct Row {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let rows = match args.paper {
+        Paper::Spfresh => spfresh::rows(args.days, args.figures.as_deref())?,
         Paper::Tmac => [tmac::rows(args.peers.as_deref())?, energy::rows()?].concat(),
     };
     print(&rows);

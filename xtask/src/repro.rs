@@ -15,11 +15,14 @@ const WITH_PEERS: [&str; 1] = ["tmac"];
 /// Example: `cargo xtask repro tmac --json target/tmac.jsonl`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The paper: `tmac`.
+    /// The paper: `tmac` or `spfresh`.
     paper: String,
     /// Also writes the rows to this file, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Further arguments of the program, such as `--days 20 --figures target/figures` for `spfresh`.
+    #[arg(last = true)]
+    rest: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -37,5 +40,5 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(json) = &args.json {
         command.arg("--json").arg(json);
     }
-    process::run(&mut command)
+    process::run(command.args(&args.rest))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::AnnError;
+use crate::MetricError;
 
 /// What "near" means. Smaller distances are nearer for every metric.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -30,14 +30,14 @@ impl Metric {
     ///
     /// # Errors
     ///
-    /// [`AnnError::DimMismatch`], [`AnnError::NonFinite`], and [`AnnError::ZeroVector`] for [`Metric::Cosine`].
-    pub fn distance(self, a: &[f32], b: &[f32]) -> Result<f64, AnnError> {
+    /// [`MetricError::DimMismatch`], [`MetricError::NonFinite`], and [`MetricError::ZeroVector`] for [`Metric::Cosine`].
+    pub fn distance(self, a: &[f32], b: &[f32]) -> Result<f64, MetricError> {
         if a.len() != b.len() {
-            return Err(AnnError::DimMismatch { expected: a.len(), actual: b.len() });
+            return Err(MetricError::DimMismatch { expected: a.len(), actual: b.len() });
         }
         for vector in [a, b] {
             if let Some((index, &value)) = vector.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-                return Err(AnnError::NonFinite { index, value });
+                return Err(MetricError::NonFinite { index, value });
             }
         }
         let sum = |term: fn(f64, f64) -> f64| -> f64 {
@@ -50,7 +50,7 @@ impl Metric {
             Metric::Cosine => {
                 let (aa, bb) = (sum(|a, _| a * a), sum(|_, b| b * b));
                 if aa == 0.0 || bb == 0.0 {
-                    return Err(AnnError::ZeroVector);
+                    return Err(MetricError::ZeroVector);
                 }
                 Ok(1.0 - sum(dot) / (aa.sqrt() * bb.sqrt()))
             }
@@ -65,12 +65,12 @@ impl fmt::Display for Metric {
 }
 
 impl FromStr for Metric {
-    type Err = AnnError;
+    type Err = MetricError;
 
-    fn from_str(name: &str) -> Result<Self, AnnError> {
+    fn from_str(name: &str) -> Result<Self, MetricError> {
         let all = [Metric::L2, Metric::Cosine, Metric::InnerProduct];
         let found = all.into_iter().find(|metric| metric.name() == name);
-        found.ok_or_else(|| AnnError::UnknownMetric { given: name.to_owned() })
+        found.ok_or_else(|| MetricError::UnknownMetric { given: name.to_owned() })
     }
 }
 

@@ -6,6 +6,7 @@ mod convert;
 mod curate;
 mod eval;
 mod generate;
+mod index;
 mod inspect;
 mod isa;
 mod model;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     Eval(eval::Eval),
     Bench(bench::Bench),
+    Index(index::IndexArgs),
     Inspect(inspect::Inspect),
     Isa(isa::Isa),
     Report(report::Report),
@@ -52,6 +54,7 @@ impl Command {
             Command::Serve(args) => args.run(cx),
             Command::Eval(args) => args.run(cx),
             Command::Bench(args) => args.run(cx),
+            Command::Index(args) => args.run(cx),
             Command::Inspect(args) => args.run(cx),
             Command::Isa(args) => args.run(cx),
             Command::Report(args) => args.run(cx),

@@ -65,6 +65,8 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
         parsimon::tensor::io::FormatError,
         parsimon::tensor::quant::QuantError,
         parsimon::tensor::quant::gptq::GptqError,
+        parsimon::ann::AnnError,
+        parsimon::ann::VectorFileError,
         parsimon::attn::AttnError,
         parsimon::lut::PackError,
         parsimon::model::ChatError,

@@ -1,4 +1,4 @@
-//! Development only: golden files, error measures and a counting allocator that tests share.
+//! Development only: golden files, error measures, a counting allocator and a simulated disk that tests share.
 //!
 //! Golden data lies in the folder that `PARSIMON_SHARED` names, by default `shared` beside the workspace. A test that needs it
 //! goes through [`golden`], which says plainly what it skips when the folder is absent and counts what ran: with
@@ -8,11 +8,13 @@
 
 #[allow(unsafe_code)]
 mod alloc;
+mod disk;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub use alloc::{CountingAllocator, allocations};
+pub use disk::{SimDisk, SimFile};
 
 /// The folder of shared golden data, whether it exists or not.
 pub fn shared_dir() -> PathBuf {

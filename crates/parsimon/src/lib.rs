@@ -13,10 +13,13 @@
 #![cfg_attr(feature = "data", doc = "| [`data`] | parsimon-data: from web archives to token shards | `data` |")]
 #![cfg_attr(feature = "train", doc = "| [`train`] | parsimon-train: pre-training with burn (long build) | `train` |")]
 #![cfg_attr(feature = "vq", doc = "| [`vq`] | parsimon-vq: k-means, codebooks, VPTQ layers and their products | `vq` |")]
-#![cfg_attr(feature = "ann", doc = "| [`ann`] | parsimon-ann: vocabulary of the vector index | `ann` |")]
+#![cfg_attr(feature = "ann", doc = "| [`ann`] | parsimon-ann: a vector index that is updated in place | `ann` |")]
 #![cfg_attr(feature = "reason", doc = "| [`reason`] | parsimon-reason: vocabulary of tree search | `reason` |")]
 #![cfg_attr(feature = "hw", doc = "| [`hw`] | parsimon-hw: vocabulary of the hardware models | `hw` |")]
 #![forbid(unsafe_code)]
+
+#[cfg(all(feature = "ann", feature = "model"))]
+mod passages;
 
 #[cfg(feature = "ann")]
 pub use parsimon_ann as ann;
@@ -38,3 +41,5 @@ pub use parsimon_simd as simd;
 pub use parsimon_train as train;
 #[cfg(feature = "vq")]
 pub use parsimon_vq as vq;
+#[cfg(all(feature = "ann", feature = "model"))]
+pub use passages::{PassageError, PassageIndex};

@@ -79,7 +79,7 @@ const BUDGET: &[(&str, usize)] = &[
     (LUT, 75),
     (VQ, 45),
     (ATTN, 55),
-    (ANN, 45),
+    (ANN, 52),
     (DATA, 175),
     (REASON, 45),
     (HW, 45),

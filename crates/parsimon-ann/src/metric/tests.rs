@@ -1,7 +1,7 @@
 use super::*;
 
 #[track_caller]
-fn check(metric: Metric, a: &[f32], b: &[f32], expected: Result<f64, AnnError>) {
+fn check(metric: Metric, a: &[f32], b: &[f32], expected: Result<f64, MetricError>) {
     assert_eq!(metric.distance(a, b), expected, "{metric}");
     assert_eq!(metric.distance(b, a).is_ok(), expected.is_ok(), "{metric}");
     assert_eq!(metric.name().parse(), Ok(metric));
@@ -20,10 +20,10 @@ fn distances() {
 
 #[test]
 fn bad_vectors() {
-    check(Metric::Cosine, &[0.0, 0.0], &[1.0, 0.0], Err(AnnError::ZeroVector));
+    check(Metric::Cosine, &[0.0, 0.0], &[1.0, 0.0], Err(MetricError::ZeroVector));
     let mismatch = Metric::L2.distance(&[1.0], &[1.0, 2.0]);
-    assert_eq!(mismatch, Err(AnnError::DimMismatch { expected: 1, actual: 2 }));
+    assert_eq!(mismatch, Err(MetricError::DimMismatch { expected: 1, actual: 2 }));
     let infinite = Metric::L2.distance(&[1.0, f32::INFINITY], &[1.0, 2.0]);
-    assert_eq!(infinite, Err(AnnError::NonFinite { index: 1, value: f32::INFINITY }));
-    assert_eq!("L2".parse::<Metric>(), Err(AnnError::UnknownMetric { given: "L2".into() }));
+    assert_eq!(infinite, Err(MetricError::NonFinite { index: 1, value: f32::INFINITY }));
+    assert_eq!("L2".parse::<Metric>(), Err(MetricError::UnknownMetric { given: "L2".into() }));
 }
