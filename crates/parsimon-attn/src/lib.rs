@@ -63,6 +63,7 @@ mod attention;
 mod blocks;
 mod config;
 mod error;
+pub mod gate;
 mod heads;
 #[allow(unsafe_code)]
 mod kernel;

@@ -3,6 +3,7 @@
 
 mod case;
 mod decode;
+mod gates;
 mod prefill;
 
 use parsimon_attn::{Attention, AttnConfig};
