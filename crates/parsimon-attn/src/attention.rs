@@ -1,15 +1,19 @@
 //! The drivers: what is prefill, what is decode, who owns which rows of the output.
 
+mod backward;
 mod decode;
 mod panels;
 mod prefill;
 mod rows;
+mod selective;
 mod teacher;
 mod visibility;
 
 use parsimon_simd::Level;
 
+pub use backward::{BackwardArgs, Grads};
 pub use decode::{DecodeParts, Splits, Workspace};
+pub use selective::{LoadedValues, TopValues};
 pub use teacher::Teacher;
 
 use self::decode::{Decode, Query};

@@ -62,11 +62,13 @@
 mod attention;
 mod blocks;
 mod config;
+pub mod cost;
 mod error;
 pub mod gate;
 mod heads;
 #[allow(unsafe_code)]
 mod kernel;
+mod kexpand;
 mod kv;
 mod merge;
 pub mod reference;
@@ -74,12 +76,14 @@ mod softmax;
 pub mod teacher;
 
 pub use attention::{
-    Attention, DecodeOptions, DecodeOut, DecodeParts, DecodeSequence, PrefillOptions, Splits, Teacher, Workspace,
+    Attention, BackwardArgs, DecodeOptions, DecodeOut, DecodeParts, DecodeSequence, Grads, LoadedValues,
+    PrefillOptions, Splits, Teacher, TopValues, Workspace,
 };
 pub use blocks::{BlockList, BlockShape, Grid};
 pub use config::{AttnConfig, Compute, Mask, ScoreMod};
 pub use error::AttnError;
 pub use heads::HeadMap;
 pub use kernel::{Peak, run_peak};
+pub use kexpand::{KExpand, RopePlace};
 pub use kv::{KvData, KvDtype, KvPool, KvSequence, KvShape, KvView, PageId, PageTable};
 pub use merge::merge_into;

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::rows::{UNIT_MAX, attend};
 use crate::kernel::PackBuffers;
 use crate::merge::merge_rows;
-use crate::{AttnConfig, BlockList, Grid, KvView};
+use crate::{AttnConfig, BlockList, KvView};
 
 /// Below this many multiply-adds a call stays on the calling thread.
 const PARALLEL_MIN: usize = 1 << 19;
@@ -226,9 +226,4 @@ fn part(n: usize, split: usize, splits: usize) -> Range<usize> {
 
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// The blocks of a sequence that a list for one query may name.
-pub(super) fn single_row(grid: Grid, len: usize) -> crate::BlockShape {
-    crate::BlockShape { q: Grid::try_new(1, 0).expect("one is a size"), k: grid, t_q: 1, t_k: len }
 }

@@ -71,6 +71,17 @@ struct State {
     wide: [f32; CHUNK * WIDE_MAX],
 }
 
+impl State {
+    #[inline(always)]
+    fn new() -> Self {
+        State {
+            scores: [[0.0; CHUNK]; UNIT_MAX],
+            running: [Running { max: f32::NEG_INFINITY, sum: 0.0 }; UNIT_MAX],
+            wide: [0.0; CHUNK * WIDE_MAX],
+        }
+    }
+}
+
 impl<E: Element> Vectorize for Walk<'_, E> {
     type Output = ();
 
@@ -78,11 +89,7 @@ impl<E: Element> Vectorize for Walk<'_, E> {
     fn run<const FMA: bool>(self) {
         let Walk { unit, spans, out, lse, .. } = self;
         let d_v = unit.config.d_v;
-        let mut state = State {
-            scores: [[0.0; CHUNK]; UNIT_MAX],
-            running: [Running { max: f32::NEG_INFINITY, sum: 0.0 }; UNIT_MAX],
-            wide: [0.0; CHUNK * WIDE_MAX],
-        };
+        let mut state = State::new();
         out.fill(0.0);
         for Range { start: mut j0, end } in spans {
             while j0 < end {
@@ -335,5 +342,61 @@ fn add_columns<const FMA: bool, E: Element, const R: usize, const W: usize>(
     }
     for (acc, out) in acc.iter().zip(out.chunks_exact_mut(d)) {
         out[c..][..W].copy_from_slice(acc);
+    }
+}
+
+/// Writes the scores of all query heads, `q [n_q, d_qk]`, and the keys `keys`: `out [n_q, keys]` in natural units.
+pub(super) fn score_into(
+    config: &AttnConfig,
+    level: Level,
+    q: &[f32],
+    kv: KvView<'_>,
+    keys: Range<usize>,
+    out: &mut [f32],
+) {
+    let d = config.d_qk;
+    let position = kv.len() as i64 - 1;
+    for (at, q) in q.chunks(UNIT_MAX * d).enumerate() {
+        let unit = Unit { config, q, h: at * UNIT_MAX, kv, position };
+        let out = &mut out[at * UNIT_MAX * keys.len()..];
+        let out = &mut out[..q.len() / d * keys.len()];
+        match kv.dtype() {
+            KvDtype::F32 => vectorize(level, Score::<f32> { unit, keys: keys.clone(), out, element: PhantomData }),
+            KvDtype::F16 => vectorize(level, Score::<f16> { unit, keys: keys.clone(), out, element: PhantomData }),
+            KvDtype::Bf16 => vectorize(level, Score::<bf16> { unit, keys: keys.clone(), out, element: PhantomData }),
+            KvDtype::Int8 => vectorize(level, Score::<i8> { unit, keys: keys.clone(), out, element: PhantomData }),
+        }
+    }
+}
+
+struct Score<'a, E> {
+    unit: Unit<'a>,
+    keys: Range<usize>,
+    out: &'a mut [f32],
+    element: PhantomData<E>,
+}
+
+impl<E: Element> Vectorize for Score<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Score { unit, keys, out, .. } = self;
+        let config = unit.config;
+        let rows = unit.q.len() / config.d_qk;
+        let mut state = State::new();
+        let mut j0 = keys.start;
+        while j0 < keys.end {
+            let len = unit.run_len(j0).min(keys.end - j0).min(CHUNK - j0 % CHUNK);
+            unit.scores::<FMA, E>(&mut state, j0, len, rows);
+            for (r, (p, out)) in state.scores.iter_mut().zip(out.chunks_exact_mut(keys.len())).enumerate() {
+                let p = &mut p[..len];
+                p.iter_mut().for_each(|p| *p *= config.dot_scale());
+                modify::<FMA>(p, &config.score_mod, unit.h + r, unit.position, j0);
+                let out = &mut out[j0 - keys.start..][..len];
+                out.iter_mut().zip(p).for_each(|(out, p)| *out = *p * std::f32::consts::LN_2);
+            }
+            j0 += len;
+        }
     }
 }

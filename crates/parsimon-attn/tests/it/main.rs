@@ -5,6 +5,7 @@ mod case;
 mod decode;
 mod gates;
 mod prefill;
+mod variants;
 
 use parsimon_attn::{Attention, AttnConfig};
 use parsimon_core::io::read_json;
