@@ -1,8 +1,16 @@
 //! What an attention computes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use crate::kv::check_len;
 use crate::{AttnError, HeadMap};
+
+/// The widest head.
+const D_MAX: usize = 1024;
+
+/// The most query heads.
+const HEADS_MAX: usize = 4096;
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,8 +58,31 @@ impl Mask {
     }
 }
 
+/// What scores become before the softmax.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub enum ScoreMod {
+    /// Themselves.
+    #[default]
+    None,
+    /// `cap * tanh(s / cap)`.
+    SoftCap(f32),
+    /// `s - slopes[h] * |i' - j|` with `i' = i + t_k - t_q`: a slope for every query head.
+    Alibi(Arc<[f32]>),
+}
+
+/// What products are computed in.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Compute {
+    /// `f32`.
+    #[default]
+    F32,
+    /// Prefill rounds queries, keys, values and probabilities to `bf16` where the processor multiplies those (AVX-512 BF16); sums, maxima and
+    /// outputs stay `f32`. Elsewhere, and in decode, as [`Compute::F32`].
+    Bf16,
+}
+
 /// Head counts, widths, scale and mask.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct AttnConfig {
     /// Numbers of heads.
     pub heads: HeadMap,
@@ -63,26 +94,43 @@ pub struct AttnConfig {
     pub scale: Option<f32>,
     /// Which keys a query sees.
     pub mask: Mask,
-    /// Scores `s` become `cap * tanh(s / cap)` before the softmax.
-    pub soft_cap: Option<f32>,
+    /// What scores become before the softmax.
+    pub score_mod: ScoreMod,
+    /// What products are computed in.
+    pub compute: Compute,
 }
 
 impl AttnConfig {
+    /// Attention with the usual scale, without a score modifier, in `f32`.
+    pub fn new(heads: HeadMap, (d_qk, d_v): (usize, usize), mask: Mask) -> Self {
+        AttnConfig { heads, d_qk, d_v, scale: None, mask, score_mod: ScoreMod::None, compute: Compute::F32 }
+    }
+
     /// Checks the widths and the scale.
     ///
     /// # Errors
     ///
-    /// [`AttnError::ZeroDim`], or [`AttnError::Config`] for a scale that is not finite or a cap that is not positive.
+    /// [`AttnError::ZeroDim`], or [`AttnError::Config`] for a scale or a slope that is not finite, or a cap that is not positive, [`AttnError::Shape`] for
+    /// another number of slopes than query heads, [`AttnError::Limit`] for widths above 1,024 or more than 4,096 heads.
     pub fn validate(&self) -> Result<(), AttnError> {
         for (what, d) in [("d_qk", self.d_qk), ("d_v", self.d_v)] {
             if d == 0 {
                 return Err(AttnError::ZeroDim { what });
             }
+            check_limit(what, d, D_MAX)?;
         }
+        check_limit("n_q", self.heads.n_q(), HEADS_MAX)?;
         let config = |field, value, reason| Err(AttnError::Config { field, value: f64::from(value), reason });
-        match (self.scale, self.soft_cap) {
-            (Some(scale), _) if !scale.is_finite() => config("scale", scale, "must be finite"),
-            (_, Some(cap)) if !(cap.is_finite() && cap > 0.0) => config("soft_cap", cap, "must be positive"),
+        if let Some(scale) = self.scale.filter(|scale| !scale.is_finite()) {
+            return config("scale", scale, "must be finite");
+        }
+        match &self.score_mod {
+            ScoreMod::SoftCap(cap) if !(cap.is_finite() && *cap > 0.0) => config("soft_cap", *cap, "must be positive"),
+            ScoreMod::Alibi(slopes) => {
+                check_len("slopes", self.heads.n_q(), slopes.len())?;
+                let bad = slopes.iter().find(|slope| !slope.is_finite());
+                bad.map_or(Ok(()), |&slope| config("slope", slope, "must be finite"))
+            }
             _ => Ok(()),
         }
     }
@@ -92,11 +140,16 @@ impl AttnConfig {
         self.scale.unwrap_or_else(|| (1.0 / (self.d_qk as f64).sqrt()) as f32)
     }
 
-    /// What dot products are multiplied with: the scores in base 2, or what the cap takes.
+    /// What dot products are multiplied with: the scores in base 2, or what [`ScoreMod`] takes.
     pub(crate) fn dot_scale(&self) -> f32 {
-        match self.soft_cap {
-            Some(cap) => self.scale() / cap,
-            None => self.scale() * std::f32::consts::LOG2_E,
+        match self.score_mod {
+            ScoreMod::None => self.scale() * std::f32::consts::LOG2_E,
+            ScoreMod::SoftCap(cap) => self.scale() / cap,
+            ScoreMod::Alibi(_) => self.scale(),
         }
     }
+}
+
+fn check_limit(what: &'static str, actual: usize, limit: usize) -> Result<(), AttnError> {
+    if actual <= limit { Ok(()) } else { Err(AttnError::Limit { what, actual, limit }) }
 }

@@ -14,6 +14,16 @@ pub enum AttnError {
     Shape { what: &'static str, expected: usize, actual: usize },
     #[error("{field} = {value}: {reason}")]
     Config { field: &'static str, value: f64, reason: &'static str },
+    #[error("{what} = {actual} is above the limit of {limit}")]
+    Limit { what: &'static str, actual: usize, limit: usize },
+    #[error("block list: head {head}, row {row}: {reason}")]
+    BlockList { head: usize, row: usize, reason: &'static str },
+    #[error("page {page} of sequence {seq} is {value}, the pool has {limit} pages")]
+    Page { seq: usize, page: usize, value: u32, limit: usize },
+    #[error("page {page} of sequence {seq} is missing inside its length")]
+    PageMissing { seq: usize, page: usize },
+    #[error("a gate score of head {head}, row {row} is not finite")]
+    NonFinite { head: usize, row: usize },
     #[error("the cache is full: {needed} more pages are needed, {free} are free")]
     PoolFull { needed: usize, free: usize },
     #[error("level {wanted} is not available here, the best is {best}")]

@@ -2,15 +2,19 @@
 
 mod elements;
 mod pool;
+mod table;
 
-pub use elements::KvDtype;
 pub(crate) use elements::{Block, Element, TypedRows};
+pub use elements::{KvData, KvDtype};
 use pool::PagedRows;
 pub use pool::{KvPool, KvSequence, KvShape, PageId};
+pub use table::PageTable;
+use table::TableRows;
 
 use crate::{AttnError, HeadMap};
 
-/// Keys and values of one sequence and layer, borrowed: plain rows, or the pages of a pool.
+/// Keys and values of one sequence and layer, borrowed: plain rows, the pages of a pool, or
+/// pages that tables name.
 #[derive(Clone, Copy, Debug)]
 pub struct KvView<'a> {
     len: usize,
@@ -20,8 +24,9 @@ pub struct KvView<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Rows<'a> {
-    Plain { data: &'a [f32], d: usize, row_stride: usize },
+    Plain { data: Block<'a>, d: usize },
     Paged(PagedRows<'a>),
+    Table(TableRows<'a>),
 }
 
 impl<'a> Rows<'a> {
@@ -29,16 +34,24 @@ impl<'a> Rows<'a> {
         match self {
             Rows::Plain { d, .. } => *d,
             Rows::Paged(rows) => rows.d,
+            Rows::Table(rows) => rows.d,
         }
     }
 
-    /// The rows of a head from position `t` on, to the end of the page or of all rows.
-    fn block(&self, head: usize, t: usize) -> Block<'a> {
+    fn dtype(&self) -> KvDtype {
+        match self {
+            Rows::Plain { data, .. } => data.dtype(),
+            Rows::Paged(rows) => rows.dtype(),
+            Rows::Table(rows) => rows.data.dtype(),
+        }
+    }
+
+    /// The rows of a head from position `t` on, to the end of the page or of all rows, and how many they are at most.
+    fn run(&self, head: usize, t: usize) -> (Block<'a>, usize) {
         match *self {
-            Rows::Plain { data, d, row_stride } => {
-                Block::F32 { rows: &data[t * row_stride + head * d..], stride: row_stride }
-            }
-            Rows::Paged(rows) => rows.block(head, t),
+            Rows::Plain { data, d } => (data.from_number(t * data.stride() + head * d), usize::MAX),
+            Rows::Paged(rows) => (rows.block(head, t), KvPool::PAGE - t % KvPool::PAGE),
+            Rows::Table(rows) => rows.run(head, t),
         }
     }
 }
@@ -48,19 +61,47 @@ impl<'a> KvView<'a> {
     ///
     /// # Errors
     ///
-    /// [`AttnError::Shape`] when a slice has another length.
+    /// [`AttnError::Shape`] when a slice has another length, or the two have different elements.
     pub fn from_rows(
         heads: HeadMap,
         (d_qk, d_v): (usize, usize),
         len: usize,
-        k: &'a [f32],
-        v: &'a [f32],
+        k: impl Into<KvData<'a>>,
+        v: impl Into<KvData<'a>>,
     ) -> Result<Self, AttnError> {
-        let rows = |what, data: &'a [f32], n: usize, d: usize| {
+        let rows = |what, data: KvData<'a>, n: usize, d: usize| {
             check_len(what, len * n * d, data.len())?;
-            Ok(Rows::Plain { data, d, row_stride: n * d })
+            Ok(Rows::Plain { data: data.block(n * d), d })
         };
-        Ok(KvView { len, k: rows("k", k, heads.n_k(), d_qk)?, v: rows("v", v, heads.n_v(), d_v)? })
+        Self::of_one_type(len, rows("k", k.into(), heads.n_k(), d_qk)?, rows("v", v.into(), heads.n_v(), d_v)?)
+    }
+
+    /// Keys in the pages `[pages, page, n_k, d_qk]` that one table names, values in the pages `[pages, page, n_v, d_v]` that another names; pages of any
+    /// size.
+    ///
+    /// # Errors
+    ///
+    /// [`AttnError::Shape`] when the pages are no whole ones or a table is too short, [`AttnError::Page`] and [`AttnError::PageMissing`] for tables that
+    /// name what is not there; `seq` is what the errors call the sequence.
+    pub fn from_pages(
+        heads: HeadMap,
+        (d_qk, d_v): (usize, usize),
+        (seq, len): (usize, usize),
+        k: PageTable<'a>,
+        v: PageTable<'a>,
+    ) -> Result<Self, AttnError> {
+        let k = TableRows::try_new((seq, len), k, heads.n_k(), d_qk)?;
+        let v = TableRows::try_new((seq, len), v, heads.n_v(), d_v)?;
+        Self::of_one_type(len, Rows::Table(k), Rows::Table(v))
+    }
+
+    fn of_one_type(len: usize, k: Rows<'a>, v: Rows<'a>) -> Result<Self, AttnError> {
+        let bytes = |rows: &Rows<'_>| rows.dtype().row_bytes(1);
+        if k.dtype() != v.dtype() {
+            let what = "bytes of a value, keys and values having one type";
+            return Err(AttnError::Shape { what, expected: bytes(&k), actual: bytes(&v) });
+        }
+        Ok(KvView { len, k, v })
     }
 
     /// The number of keys.
@@ -75,10 +116,7 @@ impl<'a> KvView<'a> {
 
     /// How the numbers are kept.
     pub fn dtype(&self) -> KvDtype {
-        match self.k {
-            Rows::Plain { .. } => KvDtype::F32,
-            Rows::Paged(rows) => rows.dtype(),
-        }
+        self.k.dtype()
     }
 
     /// Widths of a key and of a value.
@@ -93,7 +131,7 @@ impl<'a> KvView<'a> {
     /// When `t` or `head` is out of range, or `out` has another length.
     pub fn k_into(&self, head: usize, t: usize, out: &mut [f32]) {
         assert!(t < self.len && out.len() == self.k.d(), "a key of the view");
-        self.k.block(head, t).row_into(0, out);
+        self.k.run(head, t).0.row_into(0, out);
     }
 
     /// Value `t` of value head `head` into `out [d_v]`.
@@ -103,17 +141,17 @@ impl<'a> KvView<'a> {
     /// As [`KvView::k_into`].
     pub fn v_into(&self, head: usize, t: usize, out: &mut [f32]) {
         assert!(t < self.len && out.len() == self.v.d(), "a value of the view");
-        self.v.block(head, t).row_into(0, out);
+        self.v.run(head, t).0.row_into(0, out);
     }
 
-    /// Keys of a head from position `t` on: at least up to the next multiple of [`KvPool::PAGE`] or the last key.
-    pub(crate) fn k_block(&self, head: usize, t: usize) -> Block<'a> {
-        self.k.block(head, t)
+    /// Keys of a head from position `t` on that lie together, and how many they are at most.
+    pub(crate) fn k_run(&self, head: usize, t: usize) -> (Block<'a>, usize) {
+        self.k.run(head, t)
     }
 
-    /// As [`KvView::k_block`], of values.
-    pub(crate) fn v_block(&self, head: usize, t: usize) -> Block<'a> {
-        self.v.block(head, t)
+    /// As [`KvView::k_run`], of values.
+    pub(crate) fn v_run(&self, head: usize, t: usize) -> (Block<'a>, usize) {
+        self.v.run(head, t)
     }
 }
 

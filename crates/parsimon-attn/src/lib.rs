@@ -4,7 +4,7 @@
 //! use parsimon_attn::{AttnConfig, Attention, HeadMap, KvDtype, KvPool, KvSequence, KvShape, Mask};
 //!
 //! let heads = HeadMap::try_new(8, 2, 4)?;
-//! let attention = Attention::prepare(&AttnConfig { heads, d_qk: 16, d_v: 16, scale: None, mask: Mask::Causal, soft_cap: None })?;
+//! let attention = Attention::prepare(&AttnConfig::new(heads, (16, 16), Mask::Causal))?;
 //! let shape = KvShape { layers: 1, heads, d_qk: 16, d_v: 16, dtype: KvDtype::F32 };
 //! let (mut pool, mut sequence) = (KvPool::new(shape, None), KvSequence::default());
 //! let (k, v, q) = (vec![0.1; 3 * 2 * 16], vec![0.2; 3 * 4 * 16], vec![0.3; 3 * 8 * 16]);
@@ -57,18 +57,33 @@
 //!
 //! *Sigma: Differential Rescaling of Query, Key and Value for Efficient Language Models* (arXiv 2501.13629): the head map of
 //! PAPER(sigma Eq. 3) is implemented. *SeerAttention* (arXiv 2410.13276) is not implemented yet.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod attention;
+mod blocks;
 mod config;
+pub mod cost;
 mod error;
+pub mod gate;
 mod heads;
+#[allow(unsafe_code)]
+mod kernel;
+mod kexpand;
 mod kv;
+mod merge;
 pub mod reference;
 mod softmax;
+pub mod teacher;
 
-pub use attention::Attention;
-pub use config::{AttnConfig, Mask};
+pub use attention::{
+    Attention, BackwardArgs, DecodeOptions, DecodeOut, DecodeParts, DecodeSequence, Grads, LoadedValues,
+    PrefillOptions, Splits, Teacher, TopValues, Workspace,
+};
+pub use blocks::{BlockList, BlockShape, Grid};
+pub use config::{AttnConfig, Compute, Mask, ScoreMod};
 pub use error::AttnError;
 pub use heads::HeadMap;
-pub use kv::{KvDtype, KvPool, KvSequence, KvShape, KvView, PageId};
+pub use kernel::{Peak, run_peak};
+pub use kexpand::{KExpand, RopePlace};
+pub use kv::{KvData, KvDtype, KvPool, KvSequence, KvShape, KvView, PageId, PageTable};
+pub use merge::merge_into;

@@ -2,12 +2,30 @@
 
 use parsimon_simd::math::{exp2, tanh};
 
+use crate::ScoreMod;
+
 /// Replaces `s / cap` by the capped score `cap tanh(s / cap)` in base 2.
 #[inline(always)]
-pub(crate) fn soft_cap<const FMA: bool>(scores: &mut [f32], cap: f32) {
+fn soft_cap<const FMA: bool>(scores: &mut [f32], cap: f32) {
     let factor = cap * std::f32::consts::LOG2_E;
     for score in scores {
         *score = factor * tanh::<FMA>(*score);
+    }
+}
+
+/// Replaces scores, which [`AttnConfig::dot_scale`](crate::AttnConfig::dot_scale) scaled, of head `h` and keys from `j` on by scores in base 2; the
+/// query stands at `position`.
+#[inline(always)]
+pub(crate) fn modify<const FMA: bool>(scores: &mut [f32], modifier: &ScoreMod, h: usize, position: i64, j: usize) {
+    match modifier {
+        ScoreMod::None => {}
+        ScoreMod::SoftCap(cap) => soft_cap::<FMA>(scores, *cap),
+        ScoreMod::Alibi(slopes) => {
+            for (i, score) in scores.iter_mut().enumerate() {
+                let distance = (position - (j + i) as i64).unsigned_abs() as f32;
+                *score = std::f32::consts::LOG2_E * (*score - slopes[h] * distance);
+            }
+        }
     }
 }
 
@@ -43,4 +61,9 @@ pub(crate) fn exponentiate<const FMA: bool>(scores: &mut [f32], max: f32) -> f32
         sum += *score;
     }
     sum
+}
+
+#[inline(always)]
+pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
 }

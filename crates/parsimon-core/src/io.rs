@@ -7,6 +7,7 @@ mod json;
 #[allow(unsafe_code)]
 mod map;
 mod npy;
+mod pth;
 mod safetensors;
 
 pub use atomic::{AtomicFile, copy_file};
@@ -15,4 +16,7 @@ pub use gguf::{Dialect, Gguf, GgufTensor, GgufWriter, OpenOptions};
 pub use json::{JSON_BYTES_MAX, read_json, write_json};
 pub use map::{Map, Pages};
 pub use npy::{NpyArray, NpyElement, write_npy};
+#[doc(hidden)]
+pub use pth::read_names as read_pth_names;
+pub use pth::{PthError, PthFile};
 pub use safetensors::{Checkpoint, SafetensorsWriter, TensorData, TensorSpec, write_safetensors};

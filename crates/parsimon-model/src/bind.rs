@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use folder::FolderSource;
 use gguf::GgufSource;
 use pack::Packing;
-use parsimon_attn::{Attention, AttnConfig, Mask};
+use parsimon_attn::{Attention, AttnConfig, Mask, ScoreMod};
 use parsimon_core::io::Checkpoint;
 use parsimon_core::io::gguf::{Dialect, Gguf, OpenOptions};
 use parsimon_core::quant::packed::i2s::I2sBlock;
@@ -168,7 +168,8 @@ fn assemble(
 fn attention(config: &ModelConfig, layer: usize) -> Result<Attention, ModelError> {
     let mask = config.window(layer).map_or(Mask::Causal, Mask::sliding);
     let (heads, d, scale) = (config.heads, config.head_dim, config.block.attn_scale);
-    Ok(Attention::prepare(&AttnConfig { heads, d_qk: d, d_v: d, scale, mask, soft_cap: config.block.attn_soft_cap })?)
+    let score_mod = config.block.attn_soft_cap.map_or(ScoreMod::None, ScoreMod::SoftCap);
+    Ok(Attention::prepare(&AttnConfig { scale, score_mod, ..AttnConfig::new(heads, (d, d), mask) })?)
 }
 
 struct Binder<'a, S> {

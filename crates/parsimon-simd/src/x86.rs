@@ -147,3 +147,32 @@ pub fn prefetch(bytes: &[u8], offset: usize) {
         _mm_prefetch::<_MM_HINT_T0>((line as *const u8).cast());
     }
 }
+
+/// Copies a float to 16 lanes, as a register and not as the operand of each of its uses, which would load it again.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn broadcast_f32(src: &f32) -> __m512 {
+    let lanes;
+    // SAFETY: the instruction reads the four bytes of `src`, at any alignment, and writes only its output register.
+    unsafe {
+        std::arch::asm!("vbroadcastss {out}, dword ptr [{src}]", out = lateout(zmm_reg) lanes, src = in(reg) src,
+            options(pure, readonly, nostack, preserves_flags));
+    }
+    lanes
+}
+
+/// Copies a pair of brain floats, the first in the low half, to 16 lanes; a register, as [`broadcast_f32`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub fn broadcast_pair(src: &u32) -> __m512bh {
+    // SAFETY: both are 64 bytes without invalid values.
+    unsafe { std::mem::transmute(_mm512_set1_epi32(src.cast_signed())) }
+}
+
+/// Loads 16 pairs of brain floats, the first of each in the low half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub fn load_pairs(src: &[u32; 16]) -> __m512bh {
+    // SAFETY: `src` is 64 readable bytes, the instruction accepts any alignment, and both types are 64 bytes without invalid values.
+    unsafe { std::mem::transmute(_mm512_loadu_si512(src.as_ptr().cast())) }
+}

@@ -1,263 +1,229 @@
-//! A few queries over many keys: a row walks the pages of the cache with a running softmax, and reads numbers as they are kept.
+//! One query a sequence over many keys: heads that read the same keys walk them together, in parts.
 //!
-//! What a row gives does not depend on the rows beside it.
+//! Scores are computed by key head and values added by value head, so that each row of the cache is read once for all query heads that need it, also
+//! where the two are shared by different numbers of heads. A *unit* is a range of query heads that no key or value head crosses (fewer heads where block
+//! lists differ within it). The blocks that a unit visits are divided into consecutive splits, and the parts are merged.
+//!
+//! What a head gives depends on its own query, keys and split only, not on the heads and sequences beside it.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use half::{bf16, f16};
-use parsimon_simd::math::exp2;
-use parsimon_simd::{Level, Vectorize, vectorize};
+use parsimon_simd::Level;
 use rayon::prelude::*;
 
-use crate::kv::{Element, TypedRows};
-use crate::softmax::{exponentiate, max, soft_cap};
-use crate::{AttnConfig, KvDtype, KvPool, KvView};
+use super::rows::{UNIT_MAX, attend};
+use crate::kernel::PackBuffers;
+use crate::merge::merge_rows;
+use crate::{AttnConfig, BlockList, KvView};
 
 /// Below this many multiply-adds a call stays on the calling thread.
 const PARALLEL_MIN: usize = 1 << 19;
 
-const LANES: usize = 16;
-
-/// The widest rows that heads share as `f32`: a page of them fits the first cache.
-const WIDE_MAX: usize = 128;
-
-/// From so many keys on it pays to convert them first.
-const WIDE_MIN_LEN: usize = 4 * KvPool::PAGE;
-
-pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
-    match kv.dtype() {
-        KvDtype::F32 => forward_of::<f32>(config, q, kv, out, lse),
-        KvDtype::F16 => forward_of::<f16>(config, q, kv, out, lse),
-        KvDtype::Bf16 => forward_of::<bf16>(config, q, kv, out, lse),
-        KvDtype::Int8 => forward_of::<i8>(config, q, kv, out, lse),
-    }
+/// How the keys of a sequence are divided.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Splits {
+    /// By the length of the sequence and the number of units: enough for eight pieces of work, of 2,048 keys at least.
+    #[default]
+    Auto,
+    /// Into so many parts, of which some may be empty.
+    Exactly(usize),
 }
 
-fn forward_of<E: Element>(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
-    let AttnConfig { heads, d_qk, d_v, .. } = *config;
-    let work = q.len() / d_qk * kv.len() * (d_qk + d_v);
-    let threads = rayon::current_num_threads();
-    let is_parallel = work >= PARALLEL_MIN && threads > 1;
-    let may_share = !E::IS_SLOW || d_qk.max(d_v) <= WIDE_MAX && kv.len() >= WIDE_MIN_LEN;
-    // Heads that share both; fewer where threads would wait for others. What a head gives does not depend on it.
-    let shared = |n: usize| {
-        let divides = [heads.n_k(), heads.n_v()].iter().all(|shares| (heads.n_q() / shares).is_multiple_of(n));
-        divides && (!is_parallel || q.len() / d_qk / n >= 2 * threads)
-    };
-    match [4, 2].into_iter().find(|&n| may_share && shared(n)) {
-        Some(4) => forward_by::<E, 4>(config, q, kv, out, lse, is_parallel),
-        Some(_) => forward_by::<E, 2>(config, q, kv, out, lse, is_parallel),
-        None => forward_by::<E, 1>(config, q, kv, out, lse, is_parallel),
-    }
+/// One query and what it sees.
+#[derive(Clone, Debug)]
+pub(super) struct Query<'a> {
+    pub(super) kv: KvView<'a>,
+    pub(super) keys: Range<usize>,
+    /// The query's own position among the keys.
+    pub(super) position: i64,
+    pub(super) blocks: Option<&'a BlockList>,
 }
 
-fn forward_by<E: Element, const N: usize>(
-    config: &AttnConfig,
-    q: &[f32],
-    kv: KvView<'_>,
-    out: &mut [f32],
-    lse: Option<&mut [f32]>,
-    is_parallel: bool,
-) {
-    let AttnConfig { heads, d_qk, d_v, mask, soft_cap, .. } = *config;
-    let n_q = heads.n_q();
-    let t_q = q.len() / (n_q * d_qk);
-    let rows = |at: usize, out: &mut [f32]| {
-        let (i, h) = (at * N / n_q, at * N % n_q);
-        let keys = mask.visible(i, t_q, kv.len());
-        let q = &q[at * N * d_qk..][..N * d_qk];
-        let (k_head, v_head) = (heads.k_of(h), heads.v_of(h));
-        let scale = config.dot_scale();
-        let rows = Rows::<E, N> { q, kv, k_head, v_head, keys, scale, cap: soft_cap, out, element: PhantomData };
-        vectorize(Level::best(), rows)
-    };
-    let width = N * d_v;
-    match (lse.map(|lse| lse.as_chunks_mut::<N>().0), is_parallel) {
-        (Some(lse), true) => {
-            let tasks = out.par_chunks_exact_mut(width).zip(lse).enumerate();
-            tasks.for_each(|(at, (out, lse))| *lse = rows(at, out));
+impl Query<'_> {
+    fn splits(&self, splits: Splits, units: usize) -> usize {
+        match splits {
+            Splits::Exactly(n) => n.max(1),
+            Splits::Auto => 8usize.div_ceil(units).min(self.keys.len() / 2048).max(1),
         }
-        (Some(lse), false) => {
-            let tasks = out.chunks_exact_mut(width).zip(lse).enumerate();
-            tasks.for_each(|(at, (out, lse))| *lse = rows(at, out));
-        }
-        (None, true) => out.par_chunks_exact_mut(width).enumerate().for_each(|(at, out)| _ = rows(at, out)),
-        (None, false) => out.chunks_exact_mut(width).enumerate().for_each(|(at, out)| _ = rows(at, out)),
     }
 }
 
-/// `N` query heads of one query that share keys and values, over numbers that are kept as `E`; returns their log-sum-exps.
-///
-/// Each has the bits that it has alone; together they read, and convert, every key and value once.
-struct Rows<'a, E, const N: usize> {
-    /// `[N, d_qk]`.
-    q: &'a [f32],
-    kv: KvView<'a>,
-    k_head: usize,
-    v_head: usize,
-    keys: Range<usize>,
-    /// [`AttnConfig::dot_scale`].
-    scale: f32,
-    cap: Option<f32>,
-    /// `[N, d_v]`.
-    out: &'a mut [f32],
-    element: PhantomData<E>,
+/// Partial results of a call, kept for the next one.
+#[derive(Clone, Default, Debug)]
+pub struct Workspace {
+    /// `[queries][units][splits][rows][d_v]`.
+    pub(super) o: Vec<f32>,
+    /// `[queries][units][splits][rows]`.
+    pub(super) lse: Vec<f32>,
+    /// Packed keys and values of prefill.
+    pub(super) packed: PackBuffers,
+    /// Scores of whole sequences, where values are selected.
+    pub(super) scores: Vec<f32>,
 }
 
-impl<E: Element, const N: usize> Vectorize for Rows<'_, E, N> {
-    type Output = [f32; N];
+/// A checked call.
+pub(super) struct Decode<'a, Q> {
+    pub(super) config: &'a AttnConfig,
+    pub(super) level: Level,
+    /// `[queries, n_q, d_qk]`.
+    pub(super) q: &'a [f32],
+    /// The query of an index.
+    pub(super) query: Q,
+    /// Numbers of splits, and the size of the blocks that they consist of where there is no list.
+    pub(super) splits: (Splits, usize),
+}
 
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> [f32; N] {
-        let Rows { q, kv, k_head, v_head, keys, scale, cap, out, .. } = self;
-        out.fill(0.0);
-        let (d_qk, d_v) = (q.len() / N, out.len() / N);
-        let mut scores = [[0.0f32; KvPool::PAGE]; N];
-        let mut running = [Running { max: f32::NEG_INFINITY, sum: 0.0 }; N];
-        let mut wide = [0.0f32; KvPool::PAGE * WIDE_MAX];
-        let mut j0 = keys.start;
-        while j0 < keys.end {
-            let len = keys.end.min((j0 / KvPool::PAGE + 1) * KvPool::PAGE) - j0;
-            let (keys, values) = (E::rows(kv.k_block(k_head, j0)), E::rows(kv.v_block(v_head, j0)));
-            let is_widened = E::IS_SLOW && N > 1;
-            if is_widened {
-                widen(keys, d_qk, len, &mut wide);
+/// Where partial results go, if they are asked for: `o [queries, n_q, splits, d_v]` and `lse [queries, n_q, splits]`.
+#[derive(Debug)]
+pub struct DecodeParts<'a> {
+    /// Outputs.
+    pub o: &'a mut [f32],
+    /// Log-sum-exps.
+    pub lse: &'a mut [f32],
+}
+
+impl<'q, Q: Fn(usize) -> Query<'q> + Sync> Decode<'_, Q> {
+    /// Query heads of a unit.
+    fn unit_rows(&self, n: usize) -> usize {
+        let heads = self.config.heads;
+        let n_q = heads.n_q();
+        let lists = (0..n).filter_map(|i| (self.query)(i).blocks).map(BlockList::heads).max().unwrap_or(1);
+        let shared = if lists > 1 { lists } else { gcd(heads.n_k(), heads.n_v()) };
+        // A divisor of what is left, so that all units have one size.
+        let rows = n_q / shared;
+        (1..=rows).rev().find(|&size| rows.is_multiple_of(size) && size <= UNIT_MAX).unwrap_or(1)
+    }
+
+    /// Writes `out [queries, n_q, d_v]`, `lse [queries, n_q]` and the parts.
+    pub(super) fn run(
+        &self,
+        out: &mut [f32],
+        lse: Option<&mut [f32]>,
+        parts: Option<DecodeParts<'_>>,
+        work: &mut Workspace,
+    ) {
+        let AttnConfig { heads, d_qk, d_v, .. } = *self.config;
+        let n = out.len() / (heads.n_q() * d_v);
+        let rows = self.unit_rows(n);
+        let units = heads.n_q() / rows;
+        let splits = (0..n).map(|i| (self.query)(i).splits(self.splits.0, units)).max().unwrap_or(1);
+        let keys: usize = (0..n).map(|i| (self.query)(i).keys.len()).sum();
+        let is_parallel = keys * heads.n_q() * (d_qk + d_v) >= PARALLEL_MIN && rayon::current_num_threads() > 1;
+        if splits == 1 && parts.is_none() {
+            return self.direct(out, lse, rows, is_parallel);
+        }
+        let Workspace { o, lse: part_lse, .. } = work;
+        o.resize(n * heads.n_q() * splits * d_v, 0.0);
+        part_lse.resize(n * heads.n_q() * splits, 0.0);
+        let item = |at: usize, o: &mut [f32], lse: &mut [f32]| {
+            let (i, unit, split) = (at / splits / units, at / splits % units, at % splits);
+            self.unit((i, unit * rows), (split, splits), o, lse);
+        };
+        let (o_len, lse_len) = (rows * d_v, rows);
+        if is_parallel {
+            let items = o.par_chunks_exact_mut(o_len).zip(part_lse.par_chunks_exact_mut(lse_len)).enumerate();
+            items.for_each(|(at, (o, lse))| item(at, o, lse));
+        } else {
+            let items = o.chunks_exact_mut(o_len).zip(part_lse.chunks_exact_mut(lse_len)).enumerate();
+            items.for_each(|(at, (o, lse))| item(at, o, lse));
+        }
+        self.merge((rows, splits), (o, part_lse), out, lse, parts);
+    }
+
+    /// Without splits: units write where their results belong.
+    fn direct(&self, out: &mut [f32], lse: Option<&mut [f32]>, rows: usize, is_parallel: bool) {
+        let units = self.config.heads.n_q() / rows;
+        let unit =
+            |at: usize, out: &mut [f32], lse: &mut [f32]| self.unit((at / units, at % units * rows), (0, 1), out, lse);
+        let width = rows * self.config.d_v;
+        match (lse, is_parallel) {
+            (Some(lse), true) => {
+                let items = out.par_chunks_exact_mut(width).zip(lse.par_chunks_exact_mut(rows)).enumerate();
+                items.for_each(|(at, (out, lse))| unit(at, out, lse));
             }
-            for (((q, out), p), running) in
-                q.chunks_exact(d_qk).zip(out.chunks_exact_mut(d_v)).zip(&mut scores).zip(&mut running)
-            {
-                let p = &mut p[..len];
-                if is_widened {
-                    dots::<FMA, f32>(q, TypedRows { rows: &wide, stride: d_qk, scales: &[] }, p);
-                } else {
-                    dots::<FMA, E>(q, keys, p);
+            (Some(lse), false) => {
+                let items = out.chunks_exact_mut(width).zip(lse.chunks_exact_mut(rows)).enumerate();
+                items.for_each(|(at, (out, lse))| unit(at, out, lse));
+            }
+            (None, true) => {
+                let items = out.par_chunks_exact_mut(width).enumerate();
+                items.for_each(|(at, out)| unit(at, out, &mut [0.0; UNIT_MAX][..rows]));
+            }
+            (None, false) => {
+                let items = out.chunks_exact_mut(width).enumerate();
+                items.for_each(|(at, out)| unit(at, out, &mut [0.0; UNIT_MAX][..rows]));
+            }
+        }
+    }
+
+    /// Part `split` of the unit of query `i` that begins at head `h`.
+    fn unit(&self, (i, h): (usize, usize), (split, splits): (usize, usize), out: &mut [f32], lse: &mut [f32]) {
+        let AttnConfig { heads, d_qk, .. } = *self.config;
+        let query = (self.query)(i);
+        let own = query.splits(self.splits.0, heads.n_q() / lse.len());
+        debug_assert!(own <= splits, "splits are the most that any query has");
+        let q = &self.q[(i * heads.n_q() + h) * d_qk..][..lse.len() * d_qk];
+        let mut unit = |spans: &mut dyn Iterator<Item = Range<usize>>| {
+            attend(self.config, self.level, (q, h), &query, spans, out, lse);
+        };
+        let Range { start, end } = query.keys;
+        match query.blocks {
+            Some(blocks) => {
+                let cols = blocks.row(blocks.head_of(h, heads.n_q()), 0);
+                let range = |&col: &u32| {
+                    let keys = blocks.k_grid().range(col as usize, end);
+                    keys.start.max(start).min(keys.end)..keys.end
+                };
+                unit(&mut cols[part(cols.len(), split, own)].iter().map(range));
+            }
+            None => {
+                // Blocks are counted from the first key of the sequence.
+                let grid = self.splits.1;
+                let (first, last) = (start / grid, end.div_ceil(grid).max(start / grid));
+                let Range { start: from, end: to } = part(last - first, split, own);
+                let keys = ((first + from) * grid).max(start)..((first + to) * grid).min(end);
+                unit(&mut std::iter::once(keys));
+            }
+        }
+    }
+
+    fn merge(
+        &self,
+        (rows, splits): (usize, usize),
+        (o, part_lse): (&[f32], &[f32]),
+        out: &mut [f32],
+        mut lse: Option<&mut [f32]>,
+        mut parts: Option<DecodeParts<'_>>,
+    ) {
+        let d_v = self.config.d_v;
+        for (head, out) in out.chunks_exact_mut(d_v).enumerate() {
+            let (unit, row) = (head / rows, head % rows);
+            let at = |split: usize| (unit * splits + split) * rows + row;
+            let part = |split: usize| (&o[at(split) * d_v..][..d_v], part_lse[at(split)]);
+            let merged = merge_rows((0..splits).map(part), out);
+            if let Some(lse) = &mut lse {
+                lse[head] = merged;
+            }
+            if let Some(parts) = &mut parts {
+                for split in 0..splits {
+                    let (o, lse) = part(split);
+                    parts.o[(head * splits + split) * d_v..][..d_v].copy_from_slice(o);
+                    parts.lse[head * splits + split] = lse;
                 }
-                rescale(p, keys.scales);
-                p.iter_mut().for_each(|p| *p *= scale);
-                if let Some(cap) = cap {
-                    soft_cap::<FMA>(p, cap);
-                }
-                running.take::<FMA>(p, out);
-                rescale(p, values.scales);
             }
-            if is_widened {
-                widen(values, d_v, len, &mut wide);
-            }
-            for (out, p) in out.chunks_exact_mut(d_v).zip(&scores) {
-                if is_widened {
-                    add_rows::<FMA, f32>(&p[..len], TypedRows { rows: &wide, stride: d_v, scales: &[] }, out);
-                } else {
-                    add_rows::<FMA, E>(&p[..len], values, out);
-                }
-            }
-            j0 += len;
-        }
-        let mut lse = [0.0; N];
-        for ((lse, out), running) in lse.iter_mut().zip(out.chunks_exact_mut(d_v)).zip(running) {
-            *lse = running.finish(out);
-        }
-        lse
-    }
-}
-
-/// The running softmax of a row, in base 2.
-#[derive(Clone, Copy)]
-struct Running {
-    max: f32,
-    sum: f32,
-}
-
-impl Running {
-    /// Replaces scores by their exponentials, and scales what `out` holds to their maximum.
-    #[inline(always)]
-    fn take<const FMA: bool>(&mut self, p: &mut [f32], out: &mut [f32]) {
-        let block_max = max(p);
-        let new = if block_max > self.max { block_max } else { self.max };
-        // Only NaN scores so far: any finite maximum makes the row NaN.
-        let sum = exponentiate::<FMA>(p, if new == f32::NEG_INFINITY { 0.0 } else { new });
-        if new > self.max {
-            let factor = exp2::<FMA>(self.max - new);
-            self.sum *= factor;
-            out.iter_mut().for_each(|o| *o *= factor);
-            self.max = new;
-        }
-        self.sum += sum;
-    }
-
-    /// Divides by the sum, and returns the natural log-sum-exp.
-    #[inline(always)]
-    fn finish(self, out: &mut [f32]) -> f32 {
-        // No visible key: the sum is 0, the output stays exactly 0, and the logarithm gives -inf.
-        let inverse = if self.sum == 0.0 { 0.0 } else { 1.0 / self.sum };
-        out.iter_mut().for_each(|o| *o *= inverse);
-        let max = if self.max == f32::NEG_INFINITY { 0.0 } else { self.max };
-        (max + self.sum.log2()) * std::f32::consts::LN_2
-    }
-}
-
-/// Writes `len` rows of width `d` as `f32`.
-#[inline(always)]
-fn widen<E: Element>(rows: TypedRows<'_, E>, d: usize, len: usize, out: &mut [f32]) {
-    for (out, row) in out.chunks_exact_mut(d).zip(rows.rows.chunks(rows.stride)).take(len) {
-        for (out, x) in out.iter_mut().zip(&row[..d]) {
-            *out = x.to_f32();
         }
     }
 }
 
-/// `p[j] *= scales[j]` where there are scales.
-#[inline(always)]
-fn rescale(p: &mut [f32], scales: &[f32]) {
-    for (p, scale) in p.iter_mut().zip(scales) {
-        *p *= scale;
+/// Part `split` of `n` blocks: the first `n % splits` parts have one more.
+fn part(n: usize, split: usize, splits: usize) -> Range<usize> {
+    if split >= splits {
+        return n..n;
     }
+    let start = split * (n / splits) + split.min(n % splits);
+    start..start + n / splits + usize::from(split < n % splits)
 }
 
-/// `out[j] = <q, row j>`.
-#[inline(always)]
-fn dots<const FMA: bool, E: Element>(q: &[f32], rows: TypedRows<'_, E>, out: &mut [f32]) {
-    for (out, row) in out.iter_mut().zip(rows.rows.chunks(rows.stride)) {
-        *out = dot::<FMA, E>(q, &row[..q.len()]);
-    }
-}
-
-#[inline(always)]
-fn dot<const FMA: bool, E: Element>(a: &[f32], b: &[E]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            lanes[lane] = mul_add::<FMA>(a[lane], b[lane].to_f32(), lanes[lane]);
-        }
-    }
-    lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b.to_f32()).sum::<f32>()
-}
-
-/// `out += sum_j p[j] row j`, in the order of the rows: four of them while a piece of `out` is at hand.
-#[inline(always)]
-fn add_rows<const FMA: bool, E: Element>(p: &[f32], rows: TypedRows<'_, E>, out: &mut [f32]) {
-    let (d, mut rows) = (out.len(), rows.rows.chunks(rows.stride));
-    let (fours, rest) = p.as_chunks::<4>();
-    for p in fours {
-        let (Some(a), Some(b), Some(c), Some(e)) = (rows.next(), rows.next(), rows.next(), rows.next()) else { return };
-        let (a, b, c, e) = (&a[..d], &b[..d], &c[..d], &e[..d]);
-        for i in 0..d {
-            let mut sum = mul_add::<FMA>(p[0], a[i].to_f32(), out[i]);
-            sum = mul_add::<FMA>(p[1], b[i].to_f32(), sum);
-            sum = mul_add::<FMA>(p[2], c[i].to_f32(), sum);
-            out[i] = mul_add::<FMA>(p[3], e[i].to_f32(), sum);
-        }
-    }
-    for (&p, row) in rest.iter().zip(rows) {
-        for (out, &x) in out.iter_mut().zip(row) {
-            *out = mul_add::<FMA>(p, x.to_f32(), *out);
-        }
-    }
-}
-
-#[inline(always)]
-pub(super) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

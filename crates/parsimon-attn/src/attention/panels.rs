@@ -1,63 +1,130 @@
-//! Keys and values packed for the prefill tiles: panels of 32 columns, padded with zeros, once per head.
+//! Keys and values packed for the tiles, once per head and only where a row may see them.
 
 use rayon::prelude::*;
 
+use crate::kernel::{Kernel, PackBuffers, TILE};
 use crate::{HeadMap, KvView};
 
-/// Columns of a panel.
-pub(super) const PANEL: usize = 32;
-
-/// Packed keys and values of a call.
-///
-/// Keys: `[n_k][panel of 32 keys][d_qk][32]`, so that 32 scores are one sum over `d_qk`. Values: `[n_v][panel of 32 columns][key][32]`, so that
-/// 32 outputs are one sum over keys.
-pub(super) struct Panels {
-    d_qk: usize,
-    len: usize,
-    n_value_panels: usize,
-    keys: Vec<f32>,
-    values: Vec<f32>,
+/// Packed keys and values of a call, in the layouts of [`crate::kernel`].
+pub(super) struct Panels<'a, K: Kernel> {
+    n_tiles: usize,
+    depth: usize,
+    width: usize,
+    keys: &'a [K::Cell],
+    values: &'a [K::Cell],
+    /// Whether all values of a head and tile are finite.
+    is_finite: Vec<bool>,
 }
 
-impl Panels {
-    pub(super) fn pack(heads: HeadMap, kv: KvView<'_>) -> Self {
-        let (d_qk, d_v) = kv.dims();
-        let len = kv.len();
-        let (n_key_panels, n_value_panels) = (len.div_ceil(PANEL), d_v.div_ceil(PANEL));
-        let mut keys = vec![0.0; heads.n_k() * n_key_panels * d_qk * PANEL];
-        let mut values = vec![0.0; heads.n_v() * n_value_panels * len * PANEL];
-        if len > 0 {
-            keys.par_chunks_exact_mut(d_qk * PANEL).enumerate().for_each(|(i, panel)| {
-                let (head, t0) = (i / n_key_panels, i % n_key_panels * PANEL);
-                let mut key = vec![0.0; d_qk];
-                for t in t0..len.min(t0 + PANEL) {
-                    kv.k_into(head, t, &mut key);
-                    for (dim, &x) in key.iter().enumerate() {
-                        panel[dim * PANEL + t - t0] = x;
-                    }
-                }
-            });
-            values.par_chunks_exact_mut(len * PANEL).enumerate().for_each(|(i, panel)| {
-                let (head, d0) = (i / n_value_panels, i % n_value_panels * PANEL);
-                let mut value = vec![0.0; d_v];
-                for (t, row) in panel.chunks_exact_mut(PANEL).enumerate() {
-                    kv.v_into(head, t, &mut value);
-                    let v = &value[d0..d_v.min(d0 + PANEL)];
-                    row[..v.len()].copy_from_slice(v);
-                }
-            });
+/// Which tiles of keys some head reads, and which of values: `[n_k, tiles]` and `[n_v, tiles]`.
+pub(super) struct Needed {
+    pub(super) keys: Vec<bool>,
+    pub(super) values: Vec<bool>,
+}
+
+impl Needed {
+    pub(super) fn none(heads: HeadMap, len: usize) -> Self {
+        let n_tiles = len.div_ceil(TILE);
+        Needed { keys: vec![false; heads.n_k() * n_tiles], values: vec![false; heads.n_v() * n_tiles] }
+    }
+
+    pub(super) fn add(&mut self, heads: HeadMap, h: usize, tiles: &[u32]) {
+        let (k, v) = (self.keys.len() / heads.n_k() * heads.k_of(h), self.values.len() / heads.n_v() * heads.v_of(h));
+        for &tile in tiles {
+            self.keys[k + tile as usize] = true;
+            self.values[v + tile as usize] = true;
         }
-        Panels { d_qk, len, n_value_panels, keys, values }
-    }
-
-    /// The panel of keys `32 panel..` of a head: `[d_qk][32]`.
-    pub(super) fn keys(&self, head: usize, panel: usize) -> &[[f32; PANEL]] {
-        let n_key_panels = self.len.div_ceil(PANEL);
-        &self.keys.as_chunks().0[(head * n_key_panels + panel) * self.d_qk..][..self.d_qk]
-    }
-
-    /// Columns `32 panel..` of all values of a head: `[len][32]`.
-    pub(super) fn values(&self, head: usize, panel: usize) -> &[[f32; PANEL]] {
-        &self.values.as_chunks().0[(head * self.n_value_panels + panel) * self.len..][..self.len]
     }
 }
+
+impl<'a, K: Kernel> Panels<'a, K> {
+    pub(super) fn pack(
+        kernel: K,
+        heads: HeadMap,
+        kv: KvView<'_>,
+        needed: &Needed,
+        buffers: &'a mut PackBuffers,
+    ) -> Self {
+        let (d_qk, d_v) = kv.dims();
+        let n_tiles = kv.len().div_ceil(TILE);
+        let (depth, width) = (d_qk.div_ceil(K::DEPTH), d_v.next_multiple_of(16));
+        let [keys, values] = K::buffers(buffers);
+        keys.resize(heads.n_k() * n_tiles * depth * TILE);
+        values.resize(heads.n_v() * n_tiles * width * TILE / K::DEPTH);
+        let mut is_finite = vec![true; heads.n_v() * n_tiles];
+        let tiles = keys.par_chunks_exact_mut(depth * TILE).zip(&needed.keys).enumerate();
+        tiles.filter(|(_, (_, needed))| **needed).for_each_init(
+            || (vec![0.0; depth * K::DEPTH], vec![K::Cell::default(); TILE * depth]),
+            |(row, cells), (at, (tile, _))| {
+                let (head, j0) = (at / n_tiles, at % n_tiles * TILE);
+                key_cells::<K>(kv, (head, j0), row, cells);
+                kernel.pack_keys(cells, depth, tile);
+            },
+        );
+        let tiles = values.par_chunks_exact_mut(width * TILE / K::DEPTH).zip(&mut is_finite).zip(&needed.values);
+        tiles.enumerate().filter(|(_, (_, needed))| **needed).for_each_init(
+            || vec![0.0; K::DEPTH * width],
+            |rows, (at, ((tile, is_finite), _))| {
+                *is_finite = pack_values::<K>(kv, (at / n_tiles, at % n_tiles * TILE), rows, tile);
+            },
+        );
+        Panels { n_tiles, depth, width, keys, values, is_finite }
+    }
+
+    /// A tile of keys: `[2][depth][32]`.
+    pub(super) fn keys(&self, head: usize, tile: usize) -> &[K::Cell] {
+        &self.keys[(head * self.n_tiles + tile) * self.depth * TILE..][..self.depth * TILE]
+    }
+
+    /// A tile of values: `[64 / DEPTH][width]`.
+    pub(super) fn values(&self, head: usize, tile: usize) -> &[K::Cell] {
+        let len = self.width * TILE / K::DEPTH;
+        &self.values[(head * self.n_tiles + tile) * len..][..len]
+    }
+
+    /// Whether all values of a tile are finite, so that a probability of 0 hides them.
+    pub(super) fn is_finite(&self, head: usize, tile: usize) -> bool {
+        self.is_finite[head * self.n_tiles + tile]
+    }
+}
+
+/// The cells `[64][depth]` of the keys from `j0` on, 0 beyond the last; `row` is scratch.
+fn key_cells<K: Kernel>(kv: KvView<'_>, (head, j0): (usize, usize), row: &mut [f32], cells: &mut [K::Cell]) {
+    let d = kv.dims().0;
+    let len = TILE.min(kv.len() - j0);
+    for (t, cells) in cells.chunks_exact_mut(row.len() / K::DEPTH).enumerate() {
+        if t < len {
+            kv.k_into(head, j0 + t, &mut row[..d]);
+        } else {
+            row.fill(0.0);
+        }
+        for (cell, numbers) in cells.iter_mut().zip(row.chunks_exact(K::DEPTH)) {
+            *cell = K::cell([numbers[0], numbers[K::DEPTH - 1]]);
+        }
+    }
+}
+
+/// Packs the values from `j0` on and says whether all are finite; `rows` is scratch of `[DEPTH][width]`.
+fn pack_values<K: Kernel>(kv: KvView<'_>, (head, j0): (usize, usize), rows: &mut [f32], out: &mut [K::Cell]) -> bool {
+    let (d, width) = (kv.dims().1, rows.len() / K::DEPTH);
+    let len = TILE.min(kv.len() - j0);
+    let mut exponent = 0;
+    for (i, cells) in out.chunks_exact_mut(width).enumerate() {
+        for (t, row) in rows.chunks_exact_mut(width).enumerate() {
+            if K::DEPTH * i + t < len {
+                kv.v_into(head, j0 + K::DEPTH * i + t, &mut row[..d]);
+            } else {
+                row.fill(0.0);
+            }
+        }
+        let (first, last) = (&rows[..width], &rows[(K::DEPTH - 1) * width..]);
+        for ((cell, &first), &last) in cells.iter_mut().zip(first).zip(last) {
+            exponent = exponent.max(first.to_bits() & EXPONENT).max(last.to_bits() & EXPONENT);
+            *cell = K::cell([first, last]);
+        }
+    }
+    exponent != EXPONENT
+}
+
+/// The exponent of a float, all ones in what is not finite.
+const EXPONENT: u32 = 0x7f80_0000;

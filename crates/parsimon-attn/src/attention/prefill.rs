@@ -1,13 +1,13 @@
-//! Many queries: tiles of 64 queries walk blocks of 64 keys with a running softmax (the FlashAttention recurrence).
+//! Many queries: tiles of 64 queries walk tiles of 64 keys with a running softmax (the FlashAttention recurrence).
 //!
-//! For a tile, with row maxima `m`, sums `l` and outputs `O`, each block of scores `S` gives
+//! For a tile, with row maxima `m`, sums `l` and outputs `O`, each tile of scores `S` gives
 //!
 //! ```text
 //! m' = max(m, rowmax S)     P = 2^(S - m')     l = l 2^(m - m') + rowsum P     O = O 2^(m - m') + P V
 //! ```
 //!
-//! and at the end `o = O / l`. A masked score is never exponentiated together with a value: each row begins
-//! at its first visible key and stops at its last.
+//! and at the end `o = O / l`. Which tiles are walked, and which elements of them count, [`Visibility`] says: the mask, padding and block
+//! lists are the same to the loops.
 
 use std::ops::Range;
 
@@ -15,257 +15,321 @@ use parsimon_simd::math::exp2;
 use parsimon_simd::{Level, Vectorize, vectorize};
 use rayon::prelude::*;
 
-use super::decode::mul_add;
-use super::panels::{PANEL, Panels};
-use crate::softmax::{exponentiate, max, soft_cap};
-use crate::{AttnConfig, KvView};
+use super::panels::{Needed, Panels};
+use super::teacher::{BlockMaxima, Teacher, TileMaps};
+use super::visibility::{Cover, Visibility};
+use crate::kernel::scatter::{HeadRows, split_heads};
+use crate::kernel::{Aligned, Kernel, PackBuffers, Portable, ROWS, SoftmaxTile, TILE};
+use crate::softmax::modify;
+use crate::{AttnConfig, Compute, KvView, ScoreMod};
 
-/// Queries of a tile and keys of a block.
-const TILE: usize = 64;
+/// Tiles of queries that walk keys together: their states fit the second cache.
+const GROUP_MAX: usize = 4;
 
-/// Queries of the inner kernel.
-const ROWS: usize = 4;
+/// A checked call.
+pub(super) struct Prefill<'a> {
+    pub(super) config: &'a AttnConfig,
+    pub(super) level: Level,
+    pub(super) q: &'a [f32],
+    pub(super) kv: KvView<'a>,
+    pub(super) visibility: Visibility<'a>,
+}
 
-pub(super) fn forward(config: &AttnConfig, q: &[f32], kv: KvView<'_>, out: &mut [f32], mut lse: Option<&mut [f32]>) {
-    let AttnConfig { heads, d_qk, d_v, .. } = *config;
-    let n_q = heads.n_q();
-    let t_q = q.len() / (n_q * d_qk);
-    let panels = Panels::pack(heads, kv);
-    let items: Vec<(usize, usize)> = (0..t_q).step_by(TILE).flat_map(|i0| (0..n_q).map(move |h| (i0, h))).collect();
-    // The last tiles see the most keys: they go first, so that no thread ends with a long one.
-    let tiles: Vec<TileOutput> = items
-        .par_iter()
-        .rev()
-        .map(|&(i0, h)| {
-            let tile = Tile { config, q, panels: &panels, t_q, t_k: kv.len(), i0, h };
-            // Eight 512-bit sums fill a core that has 32 registers; with 16 of 256 bits they would spill.
-            if Level::best().includes(Level::Avx512) {
-                vectorize(Level::best(), Wide(tile))
-            } else {
-                vectorize(Level::best(), Narrow(tile))
+impl Prefill<'_> {
+    pub(super) fn run(
+        &self,
+        out: &mut [f32],
+        lse: Option<&mut [f32]>,
+        teacher: Option<Teacher<'_>>,
+        buffers: &mut PackBuffers,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::kernel::{Avx512F32, Avx512Pairs};
+            use parsimon_simd::{Avx512, Avx512Bf16};
+            if self.config.compute == Compute::Bf16
+                && self.level.includes(Level::Avx512Bf16)
+                && let Some(token) = Avx512Bf16::try_new()
+            {
+                return self.run_with(Avx512Pairs(token), out, lse, teacher, buffers);
             }
-        })
-        .collect();
-    for (&(i0, h), tile) in items.iter().rev().zip(&tiles) {
-        for (r, (row, &row_lse)) in tile.out.chunks_exact(d_v).zip(&tile.lse).enumerate() {
-            let at = (i0 + r) * n_q + h;
-            out[at * d_v..][..d_v].copy_from_slice(row);
-            if let Some(lse) = &mut lse {
-                lse[at] = row_lse;
+            if self.level.includes(Level::Avx512)
+                && let Some(token) = Avx512::try_new()
+            {
+                return self.run_with(Avx512F32(token), out, lse, teacher, buffers);
+            }
+        }
+        self.run_with(Portable(self.level), out, lse, teacher, buffers);
+    }
+
+    fn run_with<K: Kernel>(
+        &self,
+        kernel: K,
+        out: &mut [f32],
+        lse: Option<&mut [f32]>,
+        mut teacher: Option<Teacher<'_>>,
+        buffers: &mut PackBuffers,
+    ) {
+        let AttnConfig { heads, d_v, .. } = *self.config;
+        let n_q = heads.n_q();
+        let mut needed = Needed::none(heads, self.kv.len());
+        let mut items = Vec::new();
+        let mut tiles = Vec::new();
+        let query_tiles = self.visibility.query_tiles();
+        // Tiles do not depend on how they are grouped; there must be enough groups for all threads.
+        let groups = query_tiles.len() * n_q / (4 * rayon::current_num_threads()).max(1);
+        for group in query_tiles.chunks(groups.clamp(1, GROUP_MAX)) {
+            for h in 0..n_q {
+                let mut cost = 0;
+                for queries in group {
+                    self.visibility.key_tiles(h, queries, &mut tiles);
+                    needed.add(heads, h, &tiles);
+                    cost += tiles.len();
+                }
+                items.push(Item { cost, h, queries: group, out: Vec::new() });
+            }
+        }
+        let mut tiles = split_heads(out, (n_q, d_v), &query_tiles).into_iter();
+        let mut lse = lse.map(|lse| split_heads(lse, (n_q, 1), &query_tiles).into_iter());
+        for items in items.chunks_mut(n_q) {
+            for at in 0..items[0].queries.len() * n_q {
+                let lse = lse.as_mut().and_then(Iterator::next);
+                items[at % n_q].out.extend(tiles.next().map(|out| (out, lse)));
+            }
+        }
+        // The longest first, so that no thread ends with a long one.
+        items.sort_by_key(|item| std::cmp::Reverse(item.cost));
+        let panels = Panels::<K>::pack(kernel, heads, self.kv, &needed, buffers);
+        let maxima = teacher.as_ref().map(|teacher| BlockMaxima::of(teacher, self.kv.len()));
+        let maps: Vec<Vec<TileMaps>> = items
+            .par_iter_mut()
+            .map_init(
+                || vec![Tile::<K>::new(self.config, maxima.clone()); GROUP_MAX],
+                |tiles, item| self.walk(kernel, &panels, item, tiles),
+            )
+            .collect();
+        if let Some(teacher) = &mut teacher {
+            for (item, maps) in items.iter().zip(&maps) {
+                for (queries, maps) in item.queries.iter().zip(maps) {
+                    teacher.take(item.h, queries, self.visibility.t_q, maps);
+                }
             }
         }
     }
 }
 
-struct TileOutput {
-    /// `[rows, d_v]`.
-    out: Vec<f32>,
-    lse: Vec<f32>,
-}
-
-/// Queries `i0..i0 + 64` of head `h`.
-struct Tile<'a> {
-    config: &'a AttnConfig,
-    q: &'a [f32],
-    panels: &'a Panels,
-    t_q: usize,
-    t_k: usize,
-    i0: usize,
+/// Tiles of queries of one head that walk keys together, and where their results go.
+struct Item<'a> {
+    cost: usize,
     h: usize,
+    queries: &'a [Range<usize>],
+    out: Vec<(HeadRows<'a>, Option<HeadRows<'a>>)>,
 }
 
-struct Wide<'a>(Tile<'a>);
-struct Narrow<'a>(Tile<'a>);
-
-impl Vectorize for Wide<'_> {
-    type Output = TileOutput;
-
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> TileOutput {
-        self.0.run::<FMA, 32>()
+impl Prefill<'_> {
+    /// Walks the keys once for several tiles of queries of a head: what one has read is near for the next.
+    fn walk<K: Kernel>(
+        &self,
+        kernel: K,
+        panels: &Panels<'_, K>,
+        item: &mut Item<'_>,
+        tiles: &mut [Tile<K>],
+    ) -> Vec<TileMaps> {
+        let Item { h, queries, out, .. } = item;
+        let tiles = &mut tiles[..queries.len()];
+        for (tile, queries) in tiles.iter_mut().zip(*queries) {
+            tile.start(self, *h, queries);
+        }
+        while let Some(next) = tiles.iter().filter_map(Tile::next).min() {
+            for (tile, queries) in tiles.iter_mut().zip(*queries) {
+                if tile.next() == Some(next) {
+                    tile.step(self, kernel, panels, (*h, queries), next as usize);
+                    tile.done += 1;
+                }
+            }
+        }
+        let results = tiles.iter().zip(*queries).zip(out);
+        results.filter_map(|((tile, queries), (out, lse))| tile.finish(queries, out, lse.as_mut())).collect()
     }
 }
 
-impl Vectorize for Narrow<'_> {
-    type Output = TileOutput;
-
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> TileOutput {
-        self.0.run::<FMA, 16>()
-    }
-}
-
-/// The running state of a tile.
-struct State {
-    rows: usize,
-    d_v_padded: usize,
-    /// `[TILE][TILE]`: scores, then probabilities.
-    scores: Vec<f32>,
-    /// `[TILE][d_v_padded]`.
-    out: Vec<f32>,
+/// The state of a tile of queries, used for one after the other.
+#[derive(Clone)]
+struct Tile<K: Kernel> {
+    depth: usize,
+    width: usize,
+    q: Aligned<K::Cell>,
+    /// The tiles of keys to walk, and how many of them are done.
+    key_tiles: Vec<u32>,
+    done: usize,
+    /// `[64][64]`: scores, then probabilities.
+    scores: Aligned<f32>,
+    /// `[64][width]`.
+    out: Aligned<f32>,
     max: [f32; TILE],
     sum: [f32; TILE],
+    tile_max: [f32; TILE],
+    maxima: Option<BlockMaxima>,
 }
 
-impl Tile<'_> {
-    #[inline(always)]
-    fn run<const FMA: bool, const W: usize>(&self) -> TileOutput {
-        let d_v = self.config.d_v;
-        let rows = TILE.min(self.t_q - self.i0);
-        let d_v_padded = d_v.next_multiple_of(PANEL);
-        let mut state = State {
-            rows,
-            d_v_padded,
-            scores: vec![0.0; TILE * TILE],
-            out: vec![0.0; TILE * d_v_padded],
-            max: [f32::NEG_INFINITY; TILE],
+impl<K: Kernel> Tile<K> {
+    fn new(config: &AttnConfig, maxima: Option<BlockMaxima>) -> Self {
+        let (depth, width) = (config.d_qk.div_ceil(K::DEPTH), config.d_v.next_multiple_of(16));
+        Tile {
+            depth,
+            width,
+            q: Aligned::zeroed(TILE * depth),
+            key_tiles: Vec::new(),
+            done: 0,
+            scores: Aligned::zeroed(TILE * TILE),
+            out: Aligned::zeroed(TILE * width),
+            max: [0.0; TILE],
             sum: [0.0; TILE],
-        };
-        let (first, end) = (self.visible(0).start / TILE * TILE, self.visible(rows - 1).end);
-        for j0 in (first..end).step_by(TILE) {
-            self.score_block::<FMA, W>(&mut state, j0);
-            self.softmax_block::<FMA>(&mut state, j0);
-            self.value_block::<FMA, W>(&mut state, j0);
-        }
-        let mut output = TileOutput { out: Vec::with_capacity(rows * d_v), lse: Vec::with_capacity(rows) };
-        for r in 0..rows {
-            // No visible key: the sum is 0, the output stays exactly 0, and the logarithm gives -inf.
-            let inverse = if state.sum[r] == 0.0 { 0.0 } else { 1.0 / state.sum[r] };
-            output.out.extend(state.out[r * d_v_padded..][..d_v].iter().map(|o| o * inverse));
-            let max = if state.max[r] == f32::NEG_INFINITY { 0.0 } else { state.max[r] };
-            output.lse.push((max + state.sum[r].log2()) * std::f32::consts::LN_2);
-        }
-        output
-    }
-
-    /// Keys that row `r` of the tile sees.
-    #[inline(always)]
-    fn visible(&self, r: usize) -> Range<usize> {
-        self.config.mask.visible(self.i0 + r, self.t_q, self.t_k)
-    }
-
-    /// Keys that row `r` of the tile sees of the 64 from `j0` on, counted from there.
-    #[inline(always)]
-    fn visible_in(&self, r: usize, j0: usize) -> Range<usize> {
-        let Range { start, end } = self.visible(r);
-        start.saturating_sub(j0).min(TILE)..end.saturating_sub(j0).min(TILE)
-    }
-
-    /// `S = scale log2(e) Q K^T`, capped where there is a cap, for 64 keys from `j0`.
-    #[inline(always)]
-    fn score_block<const FMA: bool, const W: usize>(&self, state: &mut State, j0: usize) {
-        let AttnConfig { heads, d_qk, .. } = *self.config;
-        let scale = self.config.dot_scale();
-        let q_row = |r: usize| {
-            // Rows beyond the tile repeat the last one; their results are never read.
-            let at = (self.i0 + r.min(state.rows - 1)) * heads.n_q() + self.h;
-            &self.q[at * d_qk..][..d_qk]
-        };
-        for p in 0..TILE.min(self.t_k - j0).div_ceil(PANEL) {
-            let panel = self.panels.keys(heads.k_of(self.h), j0 / PANEL + p);
-            for r in (0..state.rows).step_by(ROWS) {
-                let q: [&[f32]; ROWS] = std::array::from_fn(|i| q_row(r + i));
-                for c in (0..PANEL).step_by(W) {
-                    let mut acc = [[0.0f32; W]; ROWS];
-                    for (dim, k) in panel.iter().enumerate() {
-                        let k: &[f32; W] = k[c..].first_chunk().expect("W divides the panel");
-                        for (acc, q) in acc.iter_mut().zip(q) {
-                            add_scaled::<FMA, W>(acc, q[dim], k);
-                        }
-                    }
-                    for (i, acc) in acc.iter().enumerate() {
-                        let scores = &mut state.scores[(r + i) * TILE + p * PANEL + c..][..W];
-                        scores.iter_mut().zip(acc).for_each(|(s, a)| *s = a * scale);
-                    }
-                }
-            }
-        }
-        if let Some(cap) = self.config.soft_cap {
-            soft_cap::<FMA>(&mut state.scores[..state.rows * TILE], cap);
+            tile_max: [0.0; TILE],
+            maxima,
         }
     }
 
-    /// Scores to probabilities; sums and outputs are rescaled where a maximum grew.
-    #[inline(always)]
-    fn softmax_block<const FMA: bool>(&self, state: &mut State, j0: usize) {
-        for r in 0..state.rows {
-            let keys = self.visible_in(r, j0);
-            if keys.is_empty() {
-                continue;
-            }
-            let scores = &mut state.scores[r * TILE..][keys];
-            let block_max = max(scores);
-            let old = state.max[r];
-            let new = if block_max > old { block_max } else { old };
-            // Only NaN scores so far: any finite maximum makes the row NaN.
-            let shift = if new == f32::NEG_INFINITY { 0.0 } else { new };
-            let sum = exponentiate::<FMA>(scores, shift);
-            if new > old {
-                let factor = exp2::<FMA>(old - new);
-                state.sum[r] *= factor;
-                state.out[r * state.d_v_padded..][..state.d_v_padded].iter_mut().for_each(|o| *o *= factor);
-                state.max[r] = new;
-            }
-            state.sum[r] += sum;
-        }
+    fn next(&self) -> Option<u32> {
+        self.key_tiles.get(self.done).copied()
     }
 
-    /// `O += P V`.
-    #[inline(always)]
-    fn value_block<const FMA: bool, const W: usize>(&self, state: &mut State, j0: usize) {
-        let v_head = self.config.heads.v_of(self.h);
-        for r in (0..state.rows).step_by(ROWS) {
-            let whole =
-                state.rows >= r + ROWS && self.visible(r).end >= j0 + TILE && self.visible(r + ROWS - 1).start <= j0;
-            for p in 0..state.d_v_padded / PANEL {
-                let values = &self.panels.values(v_head, p)[j0..];
-                for c in (p * PANEL..(p + 1) * PANEL).step_by(W) {
-                    if whole {
-                        self.value_rows::<FMA, W, ROWS>(state, r, c, 0, &values[..TILE]);
-                        continue;
-                    }
-                    // Where rows begin or end at different keys, one at a time: a masked key's value must not be touched.
-                    for r in r..state.rows.min(r + ROWS) {
-                        let keys = self.visible_in(r, j0);
-                        self.value_rows::<FMA, W, 1>(state, r, c, keys.start, &values[keys]);
-                    }
-                }
-            }
-        }
-    }
-
-    /// `values` of the keys from `from` on.
-    #[inline(always)]
-    fn value_rows<const FMA: bool, const W: usize, const R: usize>(
-        &self,
-        state: &mut State,
-        r: usize,
-        c: usize,
-        from: usize,
-        values: &[[f32; PANEL]],
+    /// One tile of keys.
+    fn step(
+        &mut self,
+        call: &Prefill<'_>,
+        kernel: K,
+        panels: &Panels<'_, K>,
+        (h, queries): (usize, &Range<usize>),
+        tile: usize,
     ) {
-        let State { scores, out, d_v_padded, .. } = state;
-        let mut acc = [[0.0f32; W]; R];
-        for (i, acc) in acc.iter_mut().enumerate() {
-            acc.copy_from_slice(&out[(r + i) * *d_v_padded + c..][..W]);
+        let heads = call.config.heads;
+        let rows = queries.len();
+        let cover = call.visibility.cover(h, queries, tile * TILE);
+        let bits = match &cover {
+            Cover::None => return,
+            Cover::All => None,
+            Cover::Part(bits) => Some(&**bits),
+        };
+        let keys = panels.keys(heads.k_of(h), tile);
+        kernel.scores(rows, self.depth, (&self.q, keys), bits, &mut self.scores);
+        let scale = self.modify(call, h, queries, tile * TILE);
+        if let Some(maxima) = &mut self.maxima {
+            maxima.take_scores(rows, tile * TILE, (&self.scores, scale), bits);
         }
-        let p: [&[f32]; R] = std::array::from_fn(|i| &scores[(r + i) * TILE + from..][..values.len()]);
-        for (j, v) in values.iter().enumerate() {
-            let v: &[f32; W] = v[c % PANEL..].first_chunk().expect("W divides the panel");
-            for (acc, p) in acc.iter_mut().zip(p) {
-                add_scaled::<FMA, W>(acc, p[j], v);
+        kernel.softmax(SoftmaxTile {
+            rows,
+            scale,
+            bits,
+            scores: &mut self.scores,
+            max: &mut self.max,
+            sum: &mut self.sum,
+            out: &mut self.out,
+            tile_max: &mut self.tile_max,
+        });
+        if let Some(maxima) = &mut self.maxima {
+            maxima.take_tile(rows, tile, &self.tile_max);
+        }
+        let v_head = heads.v_of(h);
+        match bits {
+            Some(bits) if !panels.is_finite(v_head, tile) => self.add_visible(call.kv, v_head, tile * TILE, bits),
+            _ => kernel.values(rows, &self.scores, panels.values(v_head, tile), bits, &mut self.out),
+        }
+    }
+
+    /// Packs queries and forgets the last tile.
+    fn start(&mut self, call: &Prefill<'_>, h: usize, queries: &Range<usize>) {
+        let AttnConfig { heads, d_qk, .. } = *call.config;
+        // Scales must not be negative, so that the largest score comes from the largest product.
+        let sign = if call.config.dot_scale() < 0.0 { -1.0 } else { 1.0 };
+        let groups = self.q.chunks_exact_mut(self.depth * ROWS).enumerate();
+        for (group, cells) in groups.take(queries.len().div_ceil(ROWS)) {
+            for r in 0..ROWS {
+                // Rows beyond the tile repeat the last one; their results are never read.
+                let i = (queries.start + group * ROWS + r).min(queries.end - 1);
+                let q = &call.q[(i * heads.n_q() + h) * d_qk..][..d_qk];
+                for (c, numbers) in q.chunks(K::DEPTH).enumerate() {
+                    let last = numbers.get(K::DEPTH - 1).copied().unwrap_or_default();
+                    cells[c * ROWS + r] = K::cell([sign * numbers[0], sign * last]);
+                }
             }
         }
-        for (i, acc) in acc.iter().enumerate() {
-            out[(r + i) * *d_v_padded + c..][..W].copy_from_slice(acc);
+        call.visibility.key_tiles(h, queries, &mut self.key_tiles);
+        self.done = 0;
+        self.max = [f32::NEG_INFINITY; TILE];
+        self.sum = [0.0; TILE];
+        self.out.fill(0.0);
+        if let Some(maxima) = &mut self.maxima {
+            maxima.start();
         }
+    }
+
+    /// Applies the score modifier, and returns what turns scores into base 2.
+    fn modify(&mut self, call: &Prefill<'_>, h: usize, queries: &Range<usize>, j0: usize) -> f32 {
+        let scale = call.config.dot_scale().abs();
+        if call.config.score_mod == ScoreMod::None {
+            return scale;
+        }
+        let position = queries.start as i64 + call.kv.len() as i64 - call.visibility.t_q as i64;
+        let scores = &mut self.scores[..queries.len() * TILE];
+        vectorize(call.level, Modify { scores, scale, modifier: &call.config.score_mod, h, position, j0 });
+        1.0
+    }
+
+    /// `O += P V`, key by key: a value that a row does not see must not be touched when it is not finite.
+    fn add_visible(&mut self, kv: KvView<'_>, v_head: usize, j0: usize, bits: &[u64; TILE]) {
+        let d_v = kv.dims().1;
+        let mut value = vec![0.0; d_v];
+        for (r, (out, &bits)) in self.out.chunks_exact_mut(self.width).zip(bits).enumerate() {
+            for j in (0..TILE).filter(|j| bits >> j & 1 == 1) {
+                kv.v_into(v_head, j0 + j, &mut value);
+                let p = K::probability(&self.scores, r, j);
+                out.iter_mut().zip(&value).for_each(|(o, v)| *o += p * v);
+            }
+        }
+    }
+
+    fn finish(
+        &self,
+        queries: &Range<usize>,
+        out: &mut HeadRows<'_>,
+        mut lse: Option<&mut HeadRows<'_>>,
+    ) -> Option<TileMaps> {
+        let mut row_lse = [f32::NEG_INFINITY; TILE];
+        for r in 0..queries.len() {
+            // No visible key: the sum is 0, the output stays exactly 0, and the logarithm gives -inf.
+            let inverse = if self.sum[r] == 0.0 { 0.0 } else { 1.0 / self.sum[r] };
+            let row = &self.out[r * self.width..][..self.width];
+            out.row_mut(r).iter_mut().zip(row).for_each(|(out, o)| *out = o * inverse);
+            let max = if self.max[r] == f32::NEG_INFINITY { 0.0 } else { self.max[r] };
+            row_lse[r] = max + self.sum[r].log2();
+            if let Some(lse) = &mut lse {
+                lse.row_mut(r)[0] = row_lse[r] * std::f32::consts::LN_2;
+            }
+        }
+        self.maxima.as_ref().map(|maxima| maxima.maps(queries, &row_lse, |x| exp2::<false>(x)))
     }
 }
 
-/// `acc += a x`.
-#[inline(always)]
-fn add_scaled<const FMA: bool, const W: usize>(acc: &mut [f32; W], a: f32, x: &[f32; W]) {
-    for (acc, &x) in acc.iter_mut().zip(x) {
-        *acc = mul_add::<FMA>(a, x, *acc);
+/// Scales and modifies the scores of a tile.
+struct Modify<'a> {
+    scores: &'a mut [f32],
+    scale: f32,
+    modifier: &'a ScoreMod,
+    h: usize,
+    position: i64,
+    j0: usize,
+}
+
+impl Vectorize for Modify<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Modify { scores, scale, modifier, h, position, j0 } = self;
+        for (r, row) in scores.chunks_exact_mut(TILE).enumerate() {
+            row.iter_mut().for_each(|s| *s *= scale);
+            modify::<FMA>(row, modifier, h, position + r as i64, j0);
+        }
     }
 }

@@ -2,7 +2,7 @@ use parsimon_core::SplitMix64;
 use parsimon_testkit::rel_l2;
 
 use super::*;
-use crate::{HeadMap, KvPool, KvSequence, KvShape, Mask, reference};
+use crate::{HeadMap, KvPool, KvSequence, KvShape, Mask, ScoreMod, reference};
 
 /// `f32` sums of a few hundred terms and an exponential of relative error 1e-7.
 const TOLERANCE: f64 = 2e-6;
@@ -26,7 +26,7 @@ struct Case {
 impl Case {
     fn new(heads: (usize, usize, usize), d: (usize, usize), t: (usize, usize), mask: Mask) -> Self {
         let heads = HeadMap::try_new(heads.0, heads.1, heads.2).unwrap();
-        let config = AttnConfig { heads, d_qk: d.0, d_v: d.1, scale: None, mask, soft_cap: None };
+        let config = AttnConfig::new(heads, d, mask);
         Case {
             config,
             t_k: t.1,
@@ -76,7 +76,7 @@ fn every_head_map_width_and_length_equals_the_definition() {
         for t in [(0, 5), (1, 1), (3, 70), (5, 5), (65, 65), (130, 300), (300, 300), (9, 4), (20, 0)] {
             let mut case = Case::new((6, 2, 3), (16, 40), t, mask);
             case.check();
-            case.config.soft_cap = Some(1.5);
+            case.config.score_mod = ScoreMod::SoftCap(1.5);
             case.check();
         }
     }
@@ -130,7 +130,7 @@ fn a_nan_reaches_only_the_rows_whose_window_holds_it() {
 #[test]
 fn a_cap_bounds_huge_logits() {
     let mut case = Case::new((2, 2, 2), (16, 16), (80, 80), Mask::sliding(20));
-    case.config.soft_cap = Some(50.0);
+    case.config.score_mod = ScoreMod::SoftCap(50.0);
     case.q.iter_mut().chain(&mut case.k).for_each(|x| *x *= 100.0);
     case.check();
     let (_, lse) = case.run();
@@ -182,9 +182,9 @@ fn wrong_lengths_are_named() {
     };
     check(&case.q[1..], 40, AttnError::Shape { what: "q", expected: 64, actual: 79 });
     check(&case.q, 39, AttnError::Shape { what: "out", expected: 40, actual: 39 });
-    let zero = AttnConfig { d_v: 0, ..case.config };
+    let zero = AttnConfig { d_v: 0, ..case.config.clone() };
     assert_eq!(Attention::prepare(&zero).unwrap_err(), AttnError::ZeroDim { what: "d_v" });
-    let capped = AttnConfig { soft_cap: Some(0.0), ..case.config };
+    let capped = AttnConfig { score_mod: ScoreMod::SoftCap(0.0), ..case.config.clone() };
     assert_eq!(Attention::prepare(&capped).unwrap_err().to_string(), "soft_cap = 0: must be positive");
 }
 
@@ -195,7 +195,7 @@ fn pages_of_every_element_type_equal_the_definition() {
         for (d, mask) in [((32, 32), Mask::Causal), ((24, 40), Mask::sliding(70)), ((10, 6), Mask::Full)] {
             for (t_q, t_k) in [(1, 1), (1, 64), (3, 65), (4, 200), (7, 130), (70, 70)] {
                 let case = Case::new((6, 2, 3), d, (t_q, t_k), mask);
-                let config = case.config;
+                let config = case.config.clone();
                 let shape = KvShape { layers: 1, heads: config.heads, d_qk: d.0, d_v: d.1, dtype };
                 let (mut pool, mut sequence) = (KvPool::new(shape, None), KvSequence::default());
                 pool.append(&mut sequence, &case.k, &case.v).unwrap();
@@ -243,7 +243,10 @@ fn heads_that_share_keys_have_the_bits_of_heads_alone() {
                 for t in [(1, 300), (1, 70), (3, 257)] {
                     let case = Case::new(heads, d, t, Mask::Causal);
                     check_heads_alone(
-                        &Case { config: AttnConfig { soft_cap: Some(3.0), ..case.config }, ..case },
+                        &Case {
+                            config: AttnConfig { score_mod: ScoreMod::SoftCap(3.0), ..case.config.clone() },
+                            ..case
+                        },
                         dtype,
                     );
                 }
@@ -269,7 +272,7 @@ fn check_heads_alone(case: &Case, dtype: crate::KvDtype) {
     let column = |rows: &[f32], n: usize, d: usize, head: usize| {
         rows.chunks_exact(n * d).flat_map(|row| &row[head * d..][..d]).copied().collect::<Vec<f32>>()
     };
-    let alone = AttnConfig { heads: HeadMap::try_new(1, 1, 1).unwrap(), ..case.config };
+    let alone = AttnConfig { heads: HeadMap::try_new(1, 1, 1).unwrap(), ..case.config.clone() };
     for h in 0..heads.n_q() {
         let q = column(&case.q, heads.n_q(), d_qk, h);
         let k = column(&case.k, heads.n_k(), d_qk, heads.k_of(h));

@@ -147,6 +147,61 @@ pub(crate) enum Block<'a> {
     Int8 { rows: &'a [i8], stride: usize, scales: &'a [f32] },
 }
 
+/// Borrowed numbers of one type.
+#[derive(Clone, Copy, Debug)]
+pub enum KvData<'a> {
+    /// `f32`.
+    F32(&'a [f32]),
+    /// IEEE half precision.
+    F16(&'a [f16]),
+    /// The upper half of an `f32`.
+    Bf16(&'a [bf16]),
+}
+
+macro_rules! from_slice {
+    ($($element:ty => $variant:ident),*) => {
+        $(
+            impl<'a> From<&'a [$element]> for KvData<'a> {
+                fn from(numbers: &'a [$element]) -> Self {
+                    KvData::$variant(numbers)
+                }
+            }
+
+            impl<'a> From<&'a Vec<$element>> for KvData<'a> {
+                fn from(numbers: &'a Vec<$element>) -> Self {
+                    KvData::$variant(numbers)
+                }
+            }
+        )*
+    };
+}
+
+from_slice!(f32 => F32, f16 => F16, bf16 => Bf16);
+
+impl<'a> KvData<'a> {
+    /// Numbers.
+    pub fn len(&self) -> usize {
+        match self {
+            KvData::F32(numbers) => numbers.len(),
+            KvData::F16(numbers) => numbers.len(),
+            KvData::Bf16(numbers) => numbers.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn block(self, stride: usize) -> Block<'a> {
+        match self {
+            KvData::F32(rows) => Block::F32 { rows, stride },
+            KvData::F16(rows) => Block::F16 { rows, stride },
+            KvData::Bf16(rows) => Block::Bf16 { rows, stride },
+        }
+    }
+}
+
 impl Elements {
     pub(super) fn zeroed(dtype: KvDtype, rows: usize, d: usize) -> Self {
         let len = rows * d;
@@ -197,7 +252,33 @@ impl Elements {
     }
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    pub(super) fn dtype(&self) -> KvDtype {
+        match self {
+            Block::F32 { .. } => KvDtype::F32,
+            Block::F16 { .. } => KvDtype::F16,
+            Block::Bf16 { .. } => KvDtype::Bf16,
+            Block::Int8 { .. } => KvDtype::Int8,
+        }
+    }
+
+    pub(super) fn stride(&self) -> usize {
+        match *self {
+            Block::F32 { stride, .. } | Block::F16 { stride, .. } => stride,
+            Block::Bf16 { stride, .. } | Block::Int8 { stride, .. } => stride,
+        }
+    }
+
+    /// What begins at a number of the first row; scales stay where they are.
+    pub(super) fn from_number(self, at: usize) -> Block<'a> {
+        match self {
+            Block::F32 { rows, stride } => Block::F32 { rows: &rows[at..], stride },
+            Block::F16 { rows, stride } => Block::F16 { rows: &rows[at..], stride },
+            Block::Bf16 { rows, stride } => Block::Bf16 { rows: &rows[at..], stride },
+            Block::Int8 { rows, stride, scales } => Block::Int8 { rows: &rows[at..], stride, scales },
+        }
+    }
+
     /// Row `i` as `f32`.
     pub(super) fn row_into(&self, i: usize, out: &mut [f32]) {
         let d = out.len();

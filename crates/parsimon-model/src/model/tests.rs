@@ -76,7 +76,7 @@ pub(crate) fn random_model(forms: Forms<'_>, level: Level) -> Model {
     let mut rng = SplitMix64::new(77);
     let table = random(config.vocab_size * config.hidden_size, 1.0, &mut rng);
     let d = config.head_dim;
-    let attn = AttnConfig { heads: config.heads, d_qk: d, d_v: d, scale: None, mask: Mask::Causal, soft_cap: None };
+    let attn = AttnConfig::new(config.heads, (d, d), Mask::Causal);
     Model {
         embed: Embedding::Dense(DenseMatrix::new(table, config.vocab_size, config.hidden_size)),
         blocks: (0..config.num_layers).map(|_| random_block(&config, forms, level, &mut rng)).collect(),
