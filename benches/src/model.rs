@@ -126,7 +126,7 @@ fn quantized(source: &Path, dir: &Path, levels: Levels) -> anyhow::Result<PathBu
     let folder = dir.join(variant(levels));
     if !folder.exists() {
         let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
-        quantize_folder(source, &folder, &QuantizeOptions { levels, group: 64 }, &control)?;
+        quantize_folder(source, &folder, &QuantizeOptions::new(levels, 64), &control)?;
     }
     Ok(folder)
 }

@@ -16,6 +16,7 @@ use parsimon_core::io::{FormatError, read_json};
 use serde_json::Value;
 
 pub use family::{Activation, Architecture, BlockTraits};
+pub(crate) use quantization::gptq_of_layer;
 pub use quantization::{BitNetConfig, Quantization};
 pub use scaling::RopeScaling;
 

@@ -76,6 +76,8 @@ pub enum ModelError {
     Export { file: PathBuf, what: String, form: &'static str, reason: String },
     #[error("the model is already quantized")]
     AlreadyQuantized,
+    #[error("the output layer is the embedding table, which stays as it is")]
+    TiedOutputLayer,
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }

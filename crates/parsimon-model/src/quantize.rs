@@ -7,7 +7,7 @@ use std::path::Path;
 
 pub use calibrated::{CalibratedMethod, CalibratedReport, VptqChoice, quantize_calibrated};
 use parsimon_core::io::{FormatError, SafetensorsWriter, TensorData, TensorSpec, write_json};
-use parsimon_core::quant::gptq::{self, CheckpointFormat, GptqConfig};
+use parsimon_core::quant::gptq::{self, GptqConfig, GptqOverride};
 use parsimon_core::quant::rtn::{self, Levels};
 use parsimon_core::{Control, Unit};
 use rayon::prelude::*;
@@ -22,7 +22,28 @@ pub struct QuantizeOptions {
     pub levels: Levels,
     /// Inputs that share a scale.
     pub group: usize,
+    /// Levels of the output layer, where it is quantized too: every token reads all of it.
+    pub output_layer: Option<Levels>,
 }
+
+impl QuantizeOptions {
+    /// The projections inside the blocks alone.
+    pub fn new(levels: Levels, group: usize) -> Self {
+        QuantizeOptions { levels, group, output_layer: None }
+    }
+
+    /// The output layer as well.
+    pub fn with_output_layer(self, levels: Levels) -> Self {
+        QuantizeOptions { output_layer: Some(levels), ..self }
+    }
+
+    fn levels_of(&self, name: &str) -> Levels {
+        self.output_layer.filter(|_| name == OUTPUT_LAYER).unwrap_or(self.levels)
+    }
+}
+
+/// The name of the output layer.
+const OUTPUT_LAYER: &str = "lm_head";
 
 /// How one layer came out.
 #[derive(Clone, PartialEq, Debug)]
@@ -56,8 +77,8 @@ impl QuantizeReport {
     }
 }
 
-/// Quantizes the projections inside the blocks of `model`, a folder or a GGUF file, into the folder `out` as GPTQ version 2; embeddings, norms
-/// and the output layer stay.
+/// Quantizes the projections inside the blocks of `model`, a folder or a GGUF file, into the folder `out` as GPTQ version 2; embeddings
+/// and norms stay, and the output layer unless [`QuantizeOptions::output_layer`] asks for it.
 ///
 /// Ternary weights are stored as 2-bit codes `t + 1` with zero point 1 and `ternary: true` in the `quantization_config`. The blocks of a
 /// GGUF file are decoded first. The tokenizer's files are copied, or made of the vocabulary; `config.json` is written last, so that an
@@ -65,7 +86,8 @@ impl QuantizeReport {
 ///
 /// # Errors
 ///
-/// [`ModelError`] naming the layer; [`ModelError::AlreadyQuantized`] for an input that is.
+/// [`ModelError`] naming the layer; [`ModelError::AlreadyQuantized`] for an input that is; [`ModelError::TiedOutputLayer`] where the output
+/// layer is asked for and is the embedding table.
 pub fn quantize_folder(
     model: &Path,
     out: &Path,
@@ -75,7 +97,13 @@ pub fn quantize_folder(
     let source = FloatSource::open(model)?;
     let config = source.config();
     let mut json = source.config_json()?;
-    let projections: Vec<_> = (0..config.num_layers).flat_map(|layer| config.stored_projections(layer)).collect();
+    let mut projections: Vec<_> = (0..config.num_layers).flat_map(|layer| config.stored_projections(layer)).collect();
+    if options.output_layer.is_some() {
+        if config.tie_word_embeddings {
+            return Err(ModelError::TiedOutputLayer);
+        }
+        projections.push((OUTPUT_LAYER.into(), config.vocab_size, config.hidden_size));
+    }
     let weight_names: Vec<String> = projections.iter().map(|(name, ..)| format!("{name}.weight")).collect();
     source.require(weight_names.iter().map(String::as_str))?;
     let kept: Vec<&str> =
@@ -84,13 +112,13 @@ pub fn quantize_folder(
     let layers = write_quantized(&source, out, &kept, &projections, options, control)?;
     source.write_companions(out)?;
     let quantization = GptqConfig {
-        quant_method: "gptq".into(),
-        checkpoint_format: CheckpointFormat::V2,
-        bits: options.levels.code_bits(),
-        group_size: options.group as i64,
-        desc_act: false,
-        sym: false,
         ternary: options.levels == Levels::Ternary,
+        lm_head: options.output_layer.is_some(),
+        dynamic: options.output_layer.map(|levels| {
+            let bits = GptqOverride { bits: Some(levels.code_bits()), ..GptqOverride::default() };
+            BTreeMap::from([(format!("+:^{OUTPUT_LAYER}$"), bits)])
+        }),
+        ..GptqConfig::new(options.levels.code_bits(), options.group as i64)
     };
     json["quantization_config"] = serde_json::to_value(quantization).expect("plain fields serialize");
     write_json(&out.join("config.json"), &json)?;
@@ -151,7 +179,7 @@ fn specs(
         specs.push(source.spec(name)?);
     }
     for (name, m, k) in projections {
-        let quantized = gptq::specs(name, (*m, *k), options.levels.code_bits(), options.group);
+        let quantized = gptq::specs(name, (*m, *k), options.levels_of(name).code_bits(), options.group);
         specs.extend(quantized.map_err(|source| ModelError::Quant { layer: name.clone(), source })?);
     }
     Ok(specs)
@@ -171,7 +199,7 @@ fn quantize_layer(
     }
     let weights = source.values(&weight)?;
     let named = |source| ModelError::Quant { layer: name.clone(), source };
-    let matrix = rtn::quantize(&weights, m, k, options.levels, options.group).map_err(named)?;
+    let matrix = rtn::quantize(&weights, m, k, options.levels_of(name), options.group).map_err(named)?;
     let tensors = gptq::pack(name, &matrix).map_err(named)?;
     let error: f64 = weights.iter().zip(matrix.dequantize()).map(|(&w, q)| f64::from(w - q).powi(2)).sum();
     let energy: f64 = weights.iter().map(|&w| f64::from(w).powi(2)).sum();

@@ -96,7 +96,12 @@ impl Index {
 }
 
 /// Every chunk of every posting, and the copies of every id.
-fn check_chunks(vfs: &dyn Vfs, generation: &Generation, space: &Space, report: &mut VerifyReport) -> Result<(), AnnError> {
+fn check_chunks(
+    vfs: &dyn Vfs,
+    generation: &Generation,
+    space: &Space,
+    report: &mut VerifyReport,
+) -> Result<(), AnnError> {
     let manifest = &generation.manifest;
     let name = manifest.data_file.as_str();
     let format = chunk_format(space, manifest.uuid_bytes().expect("it was checked"));

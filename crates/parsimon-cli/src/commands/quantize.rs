@@ -44,6 +44,9 @@ pub(crate) struct Quantize {
     /// The type of the embedding table and the output layer of a GGUF file: f32, f16, bf16 or q8_0; without it they stay.
     #[arg(long, value_name = "TYPE", value_parser = parse_table)]
     tables: Option<BlockType>,
+    /// Quantize the output layer of a folder too, to 8 or 4 bits: every token reads all of it.
+    #[arg(long, value_name = "8|4", value_parser = clap::builder::PossibleValuesParser::new(["8", "4"]))]
+    output_bits: Option<String>,
     /// Keep matrices of a GGUF file whose rows are not whole blocks as they are, rather than fail.
     #[arg(long)]
     keep_odd_rows: bool,
@@ -201,7 +204,10 @@ impl Quantize {
                 return Err(BadInput::new("a folder has 4, 3, 2 or 1.58 bits; 8 are possible with `--to gguf`").into());
             }
         };
-        let options = QuantizeOptions { levels, group: self.group as usize };
+        let mut options = QuantizeOptions::new(levels, self.group as usize);
+        if let Some(bits) = &self.output_bits {
+            options = options.with_output_layer(Levels::Bits(if bits == "8" { 8 } else { 4 }));
+        }
         Ok(quantize_folder(&self.model, &self.out, &options, &cx.control())?)
     }
 

@@ -56,6 +56,60 @@ pub struct GptqConfig {
     /// Our own key: codes are `t + 1` for `t` in -1, 0, 1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ternary: bool,
+    /// Whether the output layer is packed too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lm_head: bool,
+    /// What differs in layers whose name begins with a match of the regular expression behind `+:` (or nothing); layers behind `-:` are not
+    /// packed. The key and its rules are GPTQModel's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<BTreeMap<String, GptqOverride>>,
+}
+
+/// What [`GptqConfig::dynamic`] says of some layers; what is missing is as everywhere.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct GptqOverride {
+    /// Bits of a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u8>,
+    /// Inputs that share a scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_size: Option<i64>,
+    /// Whether columns were quantized in another order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desc_act: Option<bool>,
+    /// Whether every zero point is `2^(bits - 1)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sym: Option<bool>,
+}
+
+impl GptqConfig {
+    /// Version 2, columns in order, any zero points; -1 for groups of a whole row.
+    pub fn new(bits: u8, group_size: i64) -> GptqConfig {
+        GptqConfig {
+            quant_method: "gptq".into(),
+            checkpoint_format: CheckpointFormat::V2,
+            bits,
+            group_size,
+            desc_act: false,
+            sym: false,
+            ternary: false,
+            lm_head: false,
+            dynamic: None,
+        }
+    }
+
+    /// The configuration of layers with an override; codes of other bits are not ternary.
+    pub fn with(&self, other: &GptqOverride) -> GptqConfig {
+        let bits = other.bits.unwrap_or(self.bits);
+        GptqConfig {
+            bits,
+            group_size: other.group_size.unwrap_or(self.group_size),
+            desc_act: other.desc_act.unwrap_or(self.desc_act),
+            sym: other.sym.unwrap_or(self.sym),
+            ternary: self.ternary && bits == self.bits,
+            ..self.clone()
+        }
+    }
 }
 
 /// The four tensors of `prefix`, version 2.

@@ -1,5 +1,7 @@
 //! Hugging Face folders: safetensors with float, GPTQ, AWQ, BitNet or VPTQ projections.
 
+use std::borrow::Cow;
+
 use parsimon_core::io::{Checkpoint, FormatError};
 use parsimon_core::quant::GroupQuantized;
 use parsimon_core::quant::gptq::{self, GptqConfig};
@@ -12,7 +14,7 @@ use super::Source;
 use super::floats::Floats;
 use super::pack::Packing;
 use super::rows::Rows;
-use crate::config::{BitNetConfig, Quantization};
+use crate::config::{BitNetConfig, Quantization, gptq_of_layer};
 use crate::embedding::Embedding;
 use crate::pack_cache::PackKey;
 use crate::{Linear, ModelConfig, ModelError, PackCache};
@@ -33,7 +35,7 @@ struct Place {
 /// How a stored matrix is packed.
 enum Form<'a> {
     Float,
-    Gptq(&'a GptqConfig),
+    Gptq(Cow<'a, GptqConfig>),
     Awq(&'a awq::AwqConfig),
     BitNet(BitNetConfig),
     /// Float weights that BitNet makes ternary.
@@ -67,7 +69,9 @@ impl FolderSource<'_> {
             || !self.checkpoint.contains(&weight) && (in_block || self.checkpoint.contains(&format!("{stem}.qweight")));
         match &self.config.quantization {
             Some(Quantization::Vptq(config)) => config.resolve(stem).map_or(Form::Float, Form::Vptq),
-            Some(Quantization::Gptq(config)) if is_words() => Form::Gptq(config),
+            Some(Quantization::Gptq(config)) if is_words() => {
+                gptq_of_layer(config, stem).map_or(Form::Float, Form::Gptq)
+            }
             Some(Quantization::Awq(config)) if is_words() => Form::Awq(config),
             Some(Quantization::BitNet(config)) if in_block => {
                 let packed = self.checkpoint.tensor(&weight).is_ok_and(|tensor| tensor.dtype() == DType::U8);
@@ -116,13 +120,7 @@ impl FolderSource<'_> {
     }
 
     /// A layer of codebooks; a part of a fused one, whose vectors may straddle parts, is decoded.
-    fn vptq(
-        &self,
-        stem: &str,
-        config: &LayerConfig,
-        rows: &Rows,
-        shape: (usize, usize),
-    ) -> Result<Linear, ModelError> {
+    fn vptq(&self, stem: &str, config: &LayerConfig, rows: &Rows, shape: (usize, usize)) -> Result<Linear, ModelError> {
         let mut linear = VptqLinear::read(self.checkpoint, stem, config, shape)?;
         if linear.bias().is_some() && self.is_biased(stem) {
             // The block adds it.
@@ -162,7 +160,7 @@ impl FolderSource<'_> {
         let tensors: Result<Vec<_>, _> = tensors.into_iter().collect();
         let key = PackKey::new(&tensors.ok()?, config, shape, self.packing.backend)?;
         let matrix = cache.get_or_pack(&key, || {
-            let matrix = self.packed(stem, &Form::Gptq(config), shape)?;
+            let matrix = self.packed(stem, &Form::Gptq(Cow::Borrowed(config)), shape)?;
             LowBitMatrix::from_quantized(&matrix, self.packing.backend)
                 .map_err(|source| ModelError::Pack { layer: stem.to_owned(), source })
         });
@@ -196,7 +194,7 @@ impl Source for FolderSource<'_> {
         let Place { stem, rows } = self.place(name, m);
         let shape = (rows.total, k);
         let form = self.form(&stem);
-        match form {
+        match &form {
             Form::Float => Ok(Floats::read(name, &self.float(&stem, shape)?, &rows, k, &self.packing)?.into()),
             Form::Gptq(config) if rows == Rows::all(m) => match self.cached(&stem, config, shape) {
                 Some(linear) => Ok(linear),

@@ -1,5 +1,8 @@
 //! `quantization_config`: how the projections of a checkpoint are packed.
 
+mod overrides;
+
+pub(crate) use overrides::gptq_of_layer;
 use parsimon_core::quant::gptq::GptqConfig;
 use parsimon_core::quant::packed::awq::AwqConfig;
 use parsimon_core::quant::packed::bitnet::ScaleRule;
@@ -57,6 +60,9 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Quantization>, ConfigError
             if inner.get("checkpoint_format").is_none() && is_version_2(value) {
                 config.checkpoint_format = parsimon_core::quant::gptq::CheckpointFormat::V2;
             }
+            let unknown =
+                |e| keys.error("quantization_config", value, format!("regular expressions in `dynamic` ({e})"));
+            overrides::check(&config).map_err(unknown)?;
             Quantization::Gptq(config)
         }
         Some("awq") => Quantization::Awq(serde_json::from_value(value.clone()).map_err(|e| fields("AWQ", e))?),

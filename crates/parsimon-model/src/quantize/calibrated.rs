@@ -12,10 +12,10 @@ use std::path::Path;
 use parsimon_core::Control;
 use parsimon_core::io::{Checkpoint, SafetensorsWriter, TensorData, TensorSpec, write_json};
 use parsimon_core::quant::GroupQuantized;
-use parsimon_core::quant::gptq::{self, CheckpointFormat, GptqConfig};
+use parsimon_core::quant::gptq::{self, GptqConfig};
 use parsimon_vq::{
-    CheckpointError, FinetuneConfig, FloatType, Gptq, Layer, LayerConfig, LayerReport, QuantizationConfig, QuantizeError, Quantizer, Rtn,
-    Vptq, VptqConfig, VptqLinear, finetune,
+    CheckpointError, FinetuneConfig, FloatType, Gptq, Layer, LayerConfig, LayerReport, QuantizationConfig,
+    QuantizeError, Quantizer, Rtn, Vptq, VptqConfig, VptqLinear, finetune,
 };
 use rayon::prelude::*;
 use serde_json::Value;
@@ -263,15 +263,7 @@ impl Job<'_> {
     /// The `quantization_config`. What was stored is read back before the folder counts as a model.
     fn quantization(&self, stored: &BTreeMap<&str, Checkpoint>, layers: &[Entry]) -> Result<Value, ModelError> {
         let scalar = |bits, group: usize| {
-            let config = GptqConfig {
-                quant_method: "gptq".into(),
-                checkpoint_format: CheckpointFormat::V2,
-                bits,
-                group_size: group as i64,
-                desc_act: false,
-                sym: false,
-                ternary: false,
-            };
+            let config = GptqConfig::new(bits, group as i64);
             Ok(serde_json::to_value(config).expect("plain fields serialize"))
         };
         match self.method {

@@ -69,7 +69,7 @@ fn tokens_after_others_allocate_nothing() {
         check(&open(&folder));
         for levels in [Levels::Bits(2), Levels::Bits(4), Levels::Ternary] {
             let out = dir.path().join(format!("{tied} {levels:?}"));
-            quantize_folder(&folder, &out, &QuantizeOptions { levels, group: 32 }, &control).unwrap();
+            quantize_folder(&folder, &out, &QuantizeOptions::new(levels, 32), &control).unwrap();
             check(&open(&out));
         }
     }

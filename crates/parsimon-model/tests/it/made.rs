@@ -77,7 +77,7 @@ fn a_quantized_model_runs_like_its_dequantized_weights() {
     let mut previous = f64::INFINITY;
     for levels in [Levels::Bits(2), Levels::Bits(3), Levels::Bits(4), Levels::Ternary] {
         let out = dir.path().join(format!("{levels:?}"));
-        let report = quantize_folder(&source, &out, &QuantizeOptions { levels, group: 32 }, &control).unwrap();
+        let report = quantize_folder(&source, &out, &QuantizeOptions::new(levels, 32), &control).unwrap();
         assert_eq!(report.layers.len(), 2 * 10);
         assert!(out.join("tokenizer.json").exists());
         let worst = report.layers.iter().fold(0.0f64, |max, layer| max.max(layer.rel));
@@ -105,9 +105,35 @@ fn a_quantized_model_runs_like_its_dequantized_weights() {
             // Twenty layers, each with a table error of about 0.6 % of its output.
             assert!(error < 0.04, "{levels:?} on {level}: {error}");
         }
-        let again = quantize_folder(&out, &dir.path().join("again"), &QuantizeOptions { levels, group: 32 }, &control);
+        let again = quantize_folder(&out, &dir.path().join("again"), &QuantizeOptions::new(levels, 32), &control);
         assert!(matches!(again, Err(ModelError::AlreadyQuantized)));
     }
+}
+
+/// `dynamic` gives the output layer bits of its own; a table that is both stays.
+#[test]
+fn the_output_layer_takes_bits_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("source"), dir.path().join("out"));
+    let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+    let options = QuantizeOptions::new(Levels::Bits(4), 32).with_output_layer(Levels::Bits(8));
+    let untied = ModelConfig { tie_word_embeddings: false, vocab_size: 64, ..config() };
+    write(&source, &untied, &tensors(&untied));
+    let report = quantize_folder(&source, &out, &options, &control).unwrap();
+    let last = report.layers.last().unwrap();
+    assert!(last.name == "lm_head" && last.rel < 1e-4, "{last:?}");
+    let plain = dir.path().join("plain");
+    quantize_folder(&source, &plain, &QuantizeOptions::new(Levels::Bits(4), 32), &control).unwrap();
+    let [with, without] = [&out, &plain].map(|folder| Model::open(folder, &LoadOptions::default()).unwrap());
+    let expected: Vec<f64> = logits(&without).into_iter().map(f64::from).collect();
+    // The output layer alone differs: its 8-bit codes, and activations of 8 bits.
+    assert!(rel_l2(&logits(&with), &expected) < 0.02);
+    assert!(with.bytes_per_token() < without.bytes_per_token());
+
+    let tied = ModelConfig { tie_word_embeddings: true, ..config() };
+    write(&source, &tied, &tensors(&tied));
+    let error = quantize_folder(&source, &dir.path().join("tied"), &options, &control);
+    assert!(matches!(error, Err(ModelError::TiedOutputLayer)));
 }
 
 #[test]
@@ -154,7 +180,7 @@ fn packed_layers_are_found_again_and_repaired() {
     let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
     for levels in [Levels::Bits(2), Levels::Bits(4), Levels::Ternary] {
         let folder = dir.path().join(format!("{levels:?}"));
-        quantize_folder(&source, &folder, &QuantizeOptions { levels, group: 32 }, &control).unwrap();
+        quantize_folder(&source, &folder, &QuantizeOptions::new(levels, 32), &control).unwrap();
         let uncached = Model::open(&folder, &LoadOptions::default()).unwrap();
         assert_eq!(uncached.pack_cache(), None);
         let expected = logits(&uncached);

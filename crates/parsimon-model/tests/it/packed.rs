@@ -224,7 +224,7 @@ fn a_fused_folder_is_quantized_and_read_again() {
         let out = tempfile::tempdir().unwrap();
         let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
         let source = dir.join("phi3_partial_longrope");
-        let options = QuantizeOptions { levels: Levels::Bits(4), group: 16 };
+        let options = QuantizeOptions::new(Levels::Bits(4), 16);
         let report = quantize_folder(&source, out.path(), &options, &control).unwrap();
         assert_eq!(report.layers.len(), 2 * 4);
         assert!(report.layers[0].name.ends_with("qkv_proj"));

@@ -44,7 +44,8 @@ fn golden_folders() {
             let plans: Vec<bool> = packed.linears().filter_map(in_registers).collect();
             assert!(!plans.is_empty(), "{name}: layers stay packed");
             // All at once by tiles, and a token at a time by the plan's kernels.
-            for (chunk, bound) in [(ids.len(), F32_NMSE), (1, if plans.contains(&true) { BYTE_NMSE } else { F32_NMSE })] {
+            for (chunk, bound) in [(ids.len(), F32_NMSE), (1, if plans.contains(&true) { BYTE_NMSE } else { F32_NMSE })]
+            {
                 let mut state = packed.new_state();
                 let made: Vec<f32> =
                     ids.chunks(chunk).flat_map(|part| packed.logits(part, &mut state).unwrap()).collect();
@@ -120,8 +121,10 @@ fn interrupted_runs_go_on_to_the_same_bytes() {
     let mut rng = SplitMix64::new(1);
     let text: Vec<u32> = (0..600).map(|_| rng.below(200) as u32).collect();
     let windows = calibration_windows(&text, 64, 6).unwrap();
-    let vptq = |seed: u64| move |_: (usize, usize), float| {
-        Ok(VptqConfig { centroids: 16, residual: 4, em_rounds: 1, iters: 5, seed, float, ..VptqConfig::default() })
+    let vptq = |seed: u64| {
+        move |_: (usize, usize), float| {
+            Ok(VptqConfig { centroids: 16, residual: 4, em_rounds: 1, iters: 5, seed, float, ..VptqConfig::default() })
+        }
     };
     let first = vptq(1);
     let method = CalibratedMethod::Vptq { config: &first, finetune: Some(FinetuneConfig { steps: 3, lr: 1e-3 }) };

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use clap::Args;
 use parsimon::ann::io::VectorFile;
-use parsimon::ann::{AnnError, Element, Index, IndexConfig, Metric, Space, StdVfs, UpdateReport, VectorId, create, max_norm};
+use parsimon::ann::{
+    AnnError, Element, Index, IndexConfig, Metric, Space, StdVfs, UpdateReport, VectorId, create, max_norm,
+};
 use parsimon::tensor::Unit;
 use serde::Serialize;
 

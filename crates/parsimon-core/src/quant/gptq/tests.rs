@@ -2,18 +2,6 @@ use super::*;
 use crate::SplitMix64;
 use crate::io::write_safetensors;
 
-fn config(bits: u8, group_size: i64) -> GptqConfig {
-    GptqConfig {
-        quant_method: "gptq".into(),
-        checkpoint_format: CheckpointFormat::V2,
-        bits,
-        group_size,
-        desc_act: false,
-        sym: false,
-        ternary: false,
-    }
-}
-
 fn random(bits: u8, m: usize, k: usize, group: usize, seed: u64) -> GroupQuantized {
     let mut rng = SplitMix64::new(seed);
     let n_groups = k.div_ceil(group);
@@ -38,7 +26,7 @@ fn pack_and_unpack_are_inverse() {
     for (bits, m, k, group) in [(2, 16, 64, 32), (3, 32, 96, 32), (4, 8, 40, 8), (8, 4, 12, 12), (4, 8, 40, 16)] {
         let matrix = random(bits, m, k, group, u64::from(bits));
         write_safetensors(&path, &pack("p", &matrix).unwrap(), None).unwrap();
-        let read = unpack(&Checkpoint::open(&path).unwrap(), "p", &config(bits, group as i64)).unwrap();
+        let read = unpack(&Checkpoint::open(&path).unwrap(), "p", &GptqConfig::new(bits, group as i64)).unwrap();
         assert_eq!(read, matrix, "{bits} bits");
     }
 }
@@ -54,17 +42,17 @@ fn lying_shapes_are_named() {
         let error = unpack(&Checkpoint::open(&path).unwrap(), "p", config).unwrap_err().to_string();
         assert!(error.contains(part), "`{error}` should name `{part}`");
     };
-    check(&good, &config(3, 32), "do not fill whole 32-bit words");
-    check(&good, &config(8, 32), "expected [16, 8]");
-    check(&good, &config(4, 16), "group_size 16 of 64 inputs does not give 2 groups");
-    check(&good, &config(5, 32), "5-bit codes");
+    check(&good, &GptqConfig::new(3, 32), "do not fill whole 32-bit words");
+    check(&good, &GptqConfig::new(8, 32), "expected [16, 8]");
+    check(&good, &GptqConfig::new(4, 16), "group_size 16 of 64 inputs does not give 2 groups");
+    check(&good, &GptqConfig::new(5, 32), "5-bit codes");
     let mut missing = good.clone();
     missing.remove("p.qzeros");
     missing.remove("p.scales");
-    check(&missing, &config(4, 32), "2 tensors are missing: p.qzeros, p.scales");
+    check(&missing, &GptqConfig::new(4, 32), "2 tensors are missing: p.qzeros, p.scales");
     let mut g_idx = good.clone();
     g_idx.insert("p.g_idx".into(), TensorData::from_i32(&[64], &[-1; 64]));
-    check(&g_idx, &config(4, 32), "g_idx[0]");
+    check(&g_idx, &GptqConfig::new(4, 32), "g_idx[0]");
     assert_eq!(
         pack("p", &random(4, 7, 64, 32, 1)),
         Err(QuantError::NotWholeWords { what: "a column", len: 7, bits: 4 })
