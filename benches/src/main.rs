@@ -10,6 +10,7 @@ mod model;
 mod probe;
 mod record;
 mod repro;
+mod vq;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ enum Command {
     Lut(Options),
     /// Measure decoding with a whole model.
     Model(Options),
+    /// Measure layers of codebooks and k-means.
+    Vq(Options),
     /// Measure every area.
     All(Options),
     /// Print the tables of a paper beside what this machine measures.
@@ -65,6 +68,7 @@ struct Options {
 enum Area {
     Lut,
     Model,
+    Vq,
 }
 
 /// How large the cases are.
@@ -79,7 +83,8 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Lut(options) => bench(&[Area::Lut], options),
         Command::Model(options) => bench(&[Area::Model], options),
-        Command::All(options) => bench(&[Area::Lut, Area::Model], options),
+        Command::Vq(options) => bench(&[Area::Vq], options),
+        Command::All(options) => bench(&[Area::Lut, Area::Model, Area::Vq], options),
         Command::Repro(args) => repro::run(&args),
         Command::Once(args) => repro::once(&args),
     }
@@ -104,6 +109,7 @@ fn bench(areas: &[Area], options: Options) -> anyhow::Result<()> {
         match area {
             Area::Lut => lut::run(effort, &mut sink)?,
             Area::Model => model::run(effort, &mut sink)?,
+            Area::Vq => vq::run(effort, &mut sink)?,
         }
     }
     match options.json {

@@ -2,6 +2,7 @@
 
 mod energy;
 mod tmac;
+mod vptq;
 
 use std::path::PathBuf;
 
@@ -25,6 +26,8 @@ pub(crate) struct Args {
 enum Paper {
     /// T-MAC: times of low-bit GEMV.
     Tmac,
+    /// VPTQ: the ablation on a synthetic layer.
+    Vptq,
 }
 
 /// One published number and ours; the field names are the contract of docs/ARCHITECTURE.md. What does not exist is null.
@@ -45,6 +48,7 @@ struct Row {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let rows = match args.paper {
         Paper::Tmac => [tmac::rows(args.peers.as_deref())?, energy::rows()?].concat(),
+        Paper::Vptq => vptq::rows()?,
     };
     print(&rows);
     match &args.json {

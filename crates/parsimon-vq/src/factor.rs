@@ -83,13 +83,15 @@ fn cholesky(a: &mut [f64], k: usize) -> bool {
         });
         let panel: Vec<f64> = below.chunks(k).flat_map(|row| &row[start..end]).copied().collect();
         let width = end - start;
-        below.par_chunks_mut(STRIP * k).zip(panel.par_chunks(STRIP * width)).enumerate().for_each(|(s, (rows, left))| {
-            // Columns up to the last row of the strip: the lower triangle is enough.
-            let columns = ((s + 1) * STRIP).min(k - end);
-            let left = Mat::rows(left, rows.len() / k, width, width);
-            let right = Mat::rows(&panel, columns, width, width).t();
-            gemm_into(&mut rows[end..], k, Some(1.0), -1.0, left, right);
-        });
+        below.par_chunks_mut(STRIP * k).zip(panel.par_chunks(STRIP * width)).enumerate().for_each(
+            |(s, (rows, left))| {
+                // Columns up to the last row of the strip: the lower triangle is enough.
+                let columns = ((s + 1) * STRIP).min(k - end);
+                let left = Mat::rows(left, rows.len() / k, width, width);
+                let right = Mat::rows(&panel, columns, width, width).t();
+                gemm_into(&mut rows[end..], k, Some(1.0), -1.0, left, right);
+            },
+        );
     }
     true
 }

@@ -34,7 +34,11 @@ impl Hessian {
             return Err(QuantizeError::EmptyShape { m: 0, k });
         }
         if k.checked_mul(k) != Some(h.len()) {
-            return Err(QuantizeError::ShapeMismatch { what: "elements of the Hessian", expected: k * k, actual: h.len() });
+            return Err(QuantizeError::ShapeMismatch {
+                what: "elements of the Hessian",
+                expected: k * k,
+                actual: h.len(),
+            });
         }
         if let Some(at) = h.iter().position(|h| !h.is_finite()) {
             return Err(QuantizeError::NonFinite { what: "Hessian", row: at / k, column: at % k });
@@ -87,12 +91,15 @@ impl Hessian {
     /// When `d` is not `[m, k]`.
     pub fn quadratic(&self, d: &[f64]) -> f64 {
         assert!(d.len().is_multiple_of(self.k), "the matrix must be [m, k]");
-        let sums: Vec<f64> = d.par_chunks(64 * self.k).map(|d| {
-            let mut product = vec![0.0; d.len()];
-            let (rows, k) = (d.len() / self.k, self.k);
-            gemm_into(&mut product, k, None, 1.0, Mat::rows(d, rows, k, k), Mat::rows(&self.h, k, k, k));
-            product.iter().zip(d).map(|(p, d)| p * d).sum::<f64>()
-        }).collect();
+        let sums: Vec<f64> = d
+            .par_chunks(64 * self.k)
+            .map(|d| {
+                let mut product = vec![0.0; d.len()];
+                let (rows, k) = (d.len() / self.k, self.k);
+                gemm_into(&mut product, k, None, 1.0, Mat::rows(d, rows, k, k), Mat::rows(&self.h, k, k, k));
+                product.iter().zip(d).map(|(p, d)| p * d).sum::<f64>()
+            })
+            .collect();
         crate::chunks::sum(sums.into_iter())
     }
 }
@@ -126,7 +133,11 @@ impl HessianAccumulator {
     pub fn push(&mut self, x: &[f32]) -> Result<(), QuantizeError> {
         let k = self.k;
         if !x.len().is_multiple_of(k) {
-            return Err(QuantizeError::ShapeMismatch { what: "the last token's features", expected: k, actual: x.len() % k });
+            return Err(QuantizeError::ShapeMismatch {
+                what: "the last token's features",
+                expected: k,
+                actual: x.len() % k,
+            });
         }
         if let Some(at) = x.iter().position(|x| !x.is_finite()) {
             let row = (self.tokens + (at / k) as u64) as usize;

@@ -100,14 +100,7 @@ pub struct KMeansConfig {
 impl KMeansConfig {
     /// `k` centroids, 100 rounds, tolerance 1e-5, squared distances, fast.
     pub fn new(k: usize) -> Self {
-        KMeansConfig {
-            k,
-            iters: 100,
-            tol: 1e-5,
-            init: Init::Auto,
-            metric: Metric::L2,
-            numerics: Numerics::default(),
-        }
+        KMeansConfig { k, iters: 100, tol: 1e-5, init: Init::Auto, metric: Metric::L2, numerics: Numerics::default() }
     }
 }
 

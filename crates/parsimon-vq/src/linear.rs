@@ -203,7 +203,8 @@ impl VptqLinear {
 
     /// The normalised vector of row block `r`, quantized column `c`, which is no outlier.
     pub(crate) fn vector_into(&self, r: usize, c: usize, out: &mut [f32]) {
-        let Parts { m, v, group_size: gs, centroids, residual_centroids, codes, residual_codes, float, .. } = &self.parts;
+        let Parts { m, v, group_size: gs, centroids, residual_centroids, codes, residual_codes, float, .. } =
+            &self.parts;
         let (c, blocks) = (c - self.outliers(), m.div_ceil(*v));
         let (g, column) = (c / gs, c % gs);
         let at = (g * blocks + r) * gs + column;

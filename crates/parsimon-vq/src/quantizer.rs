@@ -103,11 +103,7 @@ pub trait Quantizer {
     /// # Errors
     ///
     /// [`QuantizeError`].
-    fn quantize(
-        &self,
-        layer: &Layer<'_>,
-        control: &Control<'_>,
-    ) -> Result<(Self::Out, LayerReport), QuantizeError>;
+    fn quantize(&self, layer: &Layer<'_>, control: &Control<'_>) -> Result<(Self::Out, LayerReport), QuantizeError>;
 }
 
 /// A layer cannot be quantized.
@@ -124,7 +120,9 @@ pub enum QuantizeError {
     NonFinite { what: &'static str, row: usize, column: usize },
     #[error("the Hessian is not symmetric at ({i}, {j})")]
     NotSymmetric { i: usize, j: usize },
-    #[error("layer `{layer}`: the Hessian is not positive definite, even with damping {percdamp}: use more calibration text")]
+    #[error(
+        "layer `{layer}`: the Hessian is not positive definite, even with damping {percdamp}: use more calibration text"
+    )]
     NotPositiveDefinite { layer: String, percdamp: f64 },
     #[error("{k} columns without {outliers} outliers do not divide into {groups} groups")]
     GroupsDoNotDivide { k: usize, outliers: usize, groups: usize },

@@ -140,7 +140,8 @@ impl Quantizer for Rtn {
         let groups = k.div_ceil(group);
         let rows = layer.weights.par_chunks(ROWS * k).map(|weights| {
             let mut rows = Rows::new(weights.len() / k, k, groups);
-            let each = weights.chunks_exact(k).zip(rows.codes.chunks_exact_mut(k)).zip(rows.grids.chunks_exact_mut(groups));
+            let each =
+                weights.chunks_exact(k).zip(rows.codes.chunks_exact_mut(k)).zip(rows.grids.chunks_exact_mut(groups));
             for ((weights, codes), grids) in each {
                 for ((weights, codes), grid) in weights.chunks(group).zip(codes.chunks_mut(group)).zip(grids) {
                     *grid = Grid::of(weights.iter().map(|&w| f64::from(w)), bits);
@@ -218,8 +219,7 @@ impl Gptq {
                 if !self.act_order && c.is_multiple_of(self.group) {
                     for r in 0..rows {
                         let columns = c..(c + self.group).min(k);
-                        out.grids[r * groups + c / self.group] =
-                            Grid::of(columns.map(|c| w[c * rows + r]), self.bits);
+                        out.grids[r * groups + c / self.group] = Grid::of(columns.map(|c| w[c * rows + r]), self.bits);
                     }
                 }
                 let error = &mut errors[(c - start) * rows..][..rows];

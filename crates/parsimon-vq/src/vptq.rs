@@ -95,7 +95,9 @@ impl Vptq {
             };
             if kmeans.used < expected {
                 let used = kmeans.used;
-                report.warnings.push(format!("codebook {i}: {used} of {expected} centroids are used, the others are zero"));
+                report
+                    .warnings
+                    .push(format!("codebook {i}: {used} of {expected} centroids are used, the others are zero"));
             }
         }
         if layer.hessian.is_thin() {

@@ -12,7 +12,10 @@
 #![cfg_attr(feature = "model", doc = "| [`model`] | parsimon-model: the transformer runtime | `model` |")]
 #![cfg_attr(feature = "data", doc = "| [`data`] | parsimon-data: from web archives to token shards | `data` |")]
 #![cfg_attr(feature = "train", doc = "| [`train`] | parsimon-train: pre-training with burn (long build) | `train` |")]
-#![cfg_attr(feature = "vq", doc = "| [`vq`] | parsimon-vq: k-means, codebooks, VPTQ layers and their products | `vq` |")]
+#![cfg_attr(
+    feature = "vq",
+    doc = "| [`vq`] | parsimon-vq: k-means, codebooks, VPTQ layers and their products | `vq` |"
+)]
 #![cfg_attr(feature = "ann", doc = "| [`ann`] | parsimon-ann: vocabulary of the vector index | `ann` |")]
 #![cfg_attr(feature = "reason", doc = "| [`reason`] | parsimon-reason: vocabulary of tree search | `reason` |")]
 #![cfg_attr(feature = "hw", doc = "| [`hw`] | parsimon-hw: vocabulary of the hardware models | `hw` |")]

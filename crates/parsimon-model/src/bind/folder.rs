@@ -116,13 +116,7 @@ impl FolderSource<'_> {
     }
 
     /// A layer of codebooks; a part of a fused one, whose vectors may straddle parts, is decoded.
-    fn vptq(
-        &self,
-        stem: &str,
-        config: &LayerConfig,
-        rows: &Rows,
-        shape: (usize, usize),
-    ) -> Result<Linear, ModelError> {
+    fn vptq(&self, stem: &str, config: &LayerConfig, rows: &Rows, shape: (usize, usize)) -> Result<Linear, ModelError> {
         let mut linear = VptqLinear::read(self.checkpoint, stem, config, shape)?;
         if linear.bias().is_some() && self.is_biased(stem) {
             // The block adds it.

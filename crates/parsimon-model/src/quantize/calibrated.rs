@@ -14,8 +14,8 @@ use parsimon_core::io::{Checkpoint, SafetensorsWriter, TensorData, TensorSpec, w
 use parsimon_core::quant::GroupQuantized;
 use parsimon_core::quant::gptq::{self, CheckpointFormat, GptqConfig};
 use parsimon_vq::{
-    CheckpointError, FinetuneConfig, FloatType, Gptq, Layer, LayerConfig, LayerReport, QuantizationConfig, QuantizeError, Quantizer, Rtn,
-    Vptq, VptqConfig, VptqLinear, finetune,
+    CheckpointError, FinetuneConfig, FloatType, Gptq, Layer, LayerConfig, LayerReport, QuantizationConfig,
+    QuantizeError, Quantizer, Rtn, Vptq, VptqConfig, VptqLinear, finetune,
 };
 use rayon::prelude::*;
 use serde_json::Value;

@@ -31,7 +31,9 @@ pub enum CheckpointErrorKind {
     NotPowerOfTwo { layer: String, key: &'static str, value: usize },
     #[error("layer `{layer}`: an index has {bits} bits, at most 32")]
     TooManyBits { layer: String, bits: usize },
-    #[error("layer `{layer}`: {groups} groups of {group_size} columns and {outliers} outliers are not in_features = {in_features}")]
+    #[error(
+        "layer `{layer}`: {groups} groups of {group_size} columns and {outliers} outliers are not in_features = {in_features}"
+    )]
     SizeMismatch { layer: String, groups: usize, group_size: usize, outliers: usize, in_features: usize },
     #[error("layer `{layer}`: in_features = {in_features}, but a permutation of 16 bits holds 65536")]
     TooManyInputs { layer: String, in_features: usize },

@@ -10,7 +10,15 @@ fn sums_are_those_of_the_chunks() {
 
 #[test]
 fn draws_follow_the_weights_and_nothing_is_drawn_from_nothing() {
-    let weight = |i: usize| if i == 5000 { 3.0 } else if i == 2 { 1.0 } else { 0.0 };
+    let weight = |i: usize| {
+        if i == 5000 {
+            3.0
+        } else if i == 2 {
+            1.0
+        } else {
+            0.0
+        }
+    };
     let sums = chunk_sums(6000, weight);
     let mut rng = SplitMix64::new(1);
     let hits = (0..4000).filter(|_| draw(&sums, 6000, weight, &mut rng) == Some(5000)).count();

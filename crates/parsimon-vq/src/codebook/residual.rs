@@ -4,8 +4,8 @@ use parsimon_core::Control;
 use rayon::prelude::*;
 
 use super::Codebook;
-use crate::kmeans::{KMeansConfig, KMeansError, Points, distance, kmeans};
 use crate::Metric;
+use crate::kmeans::{KMeansConfig, KMeansError, Points, distance, kmeans};
 use crate::stream::stream;
 
 /// A sum of one centroid from every stage.

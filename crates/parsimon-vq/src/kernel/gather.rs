@@ -135,16 +135,16 @@ impl<C: Code> Gather<'_, '_, C> {
         let mut sums = [[[0.0f32; V]; N]; B];
         for g in 0..columns / gs {
             let book = self.book::<V>(g);
-            let codes: [&[C]; B] = std::array::from_fn(|b| {
-                &self.codes[(self.rows.blocks.start + first + b) * columns + g * gs..][..gs]
-            });
+            let codes: [&[C]; B] =
+                std::array::from_fn(|b| &self.codes[(self.rows.blocks.start + first + b) * columns + g * gs..][..gs]);
             let x: [&[f32]; N] = std::array::from_fn(|t| &self.rows.xs[(token + t) * columns + g * gs..][..gs]);
             for c in 0..gs {
                 for b in 0..B {
                     let centroid = &book[codes[b][c].idx()];
                     for (sums, x) in sums[b].iter_mut().zip(&x) {
                         for t in 0..V {
-                            sums[t] = if FMA { centroid[t].mul_add(x[c], sums[t]) } else { sums[t] + centroid[t] * x[c] };
+                            sums[t] =
+                                if FMA { centroid[t].mul_add(x[c], sums[t]) } else { sums[t] + centroid[t] * x[c] };
                         }
                     }
                 }

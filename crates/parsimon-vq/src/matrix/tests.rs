@@ -128,8 +128,16 @@ fn every_kernel_agrees_with_the_decoded_weights() {
 
 #[test]
 fn threads_do_not_matter() {
-    let case =
-        Case { m: 300, v: 8, groups: 2, group_size: 100, centroids: 256, residual: 256, outliers: (3, 2), normed: true };
+    let case = Case {
+        m: 300,
+        v: 8,
+        groups: 2,
+        group_size: 100,
+        centroids: 256,
+        residual: 256,
+        outliers: (3, 2),
+        normed: true,
+    };
     let linear = random(case, 1);
     let x: Vec<f32> = (0..20 * 203).map(|i| (i as f32 * 0.37).sin()).collect();
     for n in [1, 5, 20] {
@@ -152,9 +160,8 @@ fn the_plan_keeps_its_budget() {
     let case =
         Case { m: 64, v: 4, groups: 1, group_size: 64, centroids: 256, residual: 0, outliers: (0, 2), normed: false };
     let linear = random(case, 3);
-    let method = |max_nmse, level| {
-        VptqMatrix::new(&linear, &VptqBackend { method: None, max_nmse, level }).plan().method
-    };
+    let method =
+        |max_nmse, level| VptqMatrix::new(&linear, &VptqBackend { method: None, max_nmse, level }).plan().method;
     assert_eq!(method(0.0, Level::best()), VptqMethod::Gather);
     assert_eq!(method(1.0, Level::Scalar), VptqMethod::Gather);
     let by_best = if Level::best().includes(Level::Avx512Vbmi) { VptqMethod::Reg256 } else { VptqMethod::Gather };

@@ -152,7 +152,8 @@ struct Adam {
 
 impl Adam {
     fn new(weights: &Weights, groups: usize, lr: f64) -> Self {
-        let size = |values: &[f64]| lr * (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt();
+        let size =
+            |values: &[f64]| lr * (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt();
         let parts = [groups, groups, 1, 1, 1];
         let sizes = std::array::from_fn(|i| {
             let values = weights.tensors()[i];
@@ -208,8 +209,7 @@ impl<'a> Task<'a> {
                 let (g, column) = ((c - ol) / gs, (c - ol) % gs);
                 let at = (g * blocks + i / v) * gs + column;
                 let main = (g * k_main + usize::from(p.codes[at])) * v + i % v;
-                let residual =
-                    p.residual_codes.get(at).map(|&code| (g * k_residual + usize::from(code)) * v + i % v);
+                let residual = p.residual_codes.get(at).map(|&code| (g * k_residual + usize::from(code)) * v + i % v);
                 each(i, c, Place::Main(main, residual));
             }
         }

@@ -139,12 +139,7 @@ impl<T: Real> Encoders<T> {
 }
 
 /// Runs a pass. With `float`, sums of two centroids are rounded as the file decodes them.
-pub(super) fn run<T: Real>(
-    prepared: &Prepared,
-    books: &Books,
-    config: &VptqConfig,
-    float: Option<FloatType>,
-) -> Pass {
+pub(super) fn run<T: Real>(prepared: &Prepared, books: &Books, config: &VptqConfig, float: Option<FloatType>) -> Pass {
     let encoders = Encoders::<T>::new(books, config);
     let (m, k) = (prepared.m, prepared.k);
     let v0 = config.outlier.as_ref().filter(|_| prepared.outliers > 0).map_or(1, |outlier| outlier.vector_len);
@@ -165,10 +160,12 @@ pub(super) fn run<T: Real>(
         }
     }
     let join = |columns: usize, part: fn(&Strip) -> &[u16]| {
-        let of_column = |c: usize| strips.iter().flat_map(move |strip| {
-            let n = part(strip).len() / columns.max(1);
-            &part(strip)[c * n..][..n]
-        });
+        let of_column = |c: usize| {
+            strips.iter().flat_map(move |strip| {
+                let n = part(strip).len() / columns.max(1);
+                &part(strip)[c * n..][..n]
+            })
+        };
         (0..columns).flat_map(of_column).copied().collect()
     };
     pass.codes = Codes {

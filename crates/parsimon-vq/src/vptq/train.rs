@@ -76,7 +76,8 @@ fn first_books<T: Real>(
 ) -> Result<Books, QuantizeError> {
     let trainer = Trainer { prepared, config, seed: layer_seed(config.seed, name), control };
     let (m, v) = (prepared.m, config.vector_len);
-    let of_columns = |columns: &[f64], range: std::ops::Range<usize>, v| vectors(&columns[range.start * m..range.end * m], m, v);
+    let of_columns =
+        |columns: &[f64], range: std::ops::Range<usize>, v| vectors(&columns[range.start * m..range.end * m], m, v);
     let mut books = Books::default();
     if let Some(outlier) = config.outlier.as_ref().filter(|_| prepared.outliers > 0) {
         let columns = 0..prepared.outliers;

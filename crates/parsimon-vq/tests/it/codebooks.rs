@@ -86,7 +86,8 @@ fn check(file: &Checkpoint, case: &Value, metric: Metric, numerics: Numerics) {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut rng = SplitMix64::new(seed);
-        pool.install(|| quietly(|control| kmeans(Points::new(&x, v), w.as_deref(), &config, &mut rng, control))).unwrap()
+        pool.install(|| quietly(|control| kmeans(Points::new(&x, v), w.as_deref(), &config, &mut rng, control)))
+            .unwrap()
     };
     let result = run(1);
     assert_eq!(result, run(3), "{id}: threads");
@@ -96,7 +97,9 @@ fn check(file: &Checkpoint, case: &Value, metric: Metric, numerics: Numerics) {
         assert!((report.inertia / inertia.max(1e-300) - 1.0).abs() < 0.01 || inertia == 0.0, "{id}: {report:?}");
         return;
     }
-    for (key, value) in [("iters", report.iters), ("used", report.used), ("reseeded", report.reseeded), ("best_iter", report.best_iter)] {
+    for (key, value) in
+        [("iters", report.iters), ("used", report.used), ("reseeded", report.reseeded), ("best_iter", report.best_iter)]
+    {
         if let Some(expected) = case[key].as_u64() {
             assert_eq!(value as u64, expected, "{id}: {key}");
         }
@@ -114,9 +117,8 @@ fn quantizer_goldens() {
     golden("parsimon-vq", "vq", |dir| {
         let manifest: Value = read_json(&dir.join("manifest.json")).unwrap();
         let file = Checkpoint::open(&dir.join("kmeans.safetensors")).unwrap();
-        let case = |id: &str| {
-            manifest["other"].as_array().unwrap().iter().find(|case| case["id"] == id).unwrap().clone()
-        };
+        let case =
+            |id: &str| manifest["other"].as_array().unwrap().iter().find(|case| case["id"] == id).unwrap().clone();
         let codes = |name: &str| -> Vec<u32> {
             file.tensor(name).unwrap().to_i64().unwrap().iter().map(|&code| code as u32).collect()
         };

@@ -39,7 +39,9 @@ fn layers(dir: &Path) -> Result<Vec<(String, VptqLinear)>, CheckpointError> {
     config.check_layers(|name| projections.iter().any(|(known, ..)| known == name)).map_err(at)?;
     let checkpoint = Checkpoint::open(dir).unwrap();
     let quantized = projections.into_iter().filter_map(|(name, m, k)| Some((config.resolve(&name)?, name, m, k)));
-    quantized.map(|(config, name, m, k)| Ok((name.clone(), VptqLinear::read(&checkpoint, &name, config, (m, k))?))).collect()
+    quantized
+        .map(|(config, name, m, k)| Ok((name.clone(), VptqLinear::read(&checkpoint, &name, config, (m, k))?)))
+        .collect()
 }
 
 #[test]

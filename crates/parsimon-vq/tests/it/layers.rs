@@ -29,8 +29,14 @@ fn packing_goldens() {
             let number = |key: &str| case[key].as_u64().unwrap() as usize;
             let (main, residual, bits) = (codes("main"), codes("res"), (number("main_bits"), number("res_bits")));
             let residual = if bits.1 == 0 { Vec::new() } else { residual };
-            let words: Vec<u32> =
-                file.tensor(&format!("{id}.words")).unwrap().to_i32().unwrap().iter().map(|&word| word as u32).collect();
+            let words: Vec<u32> = file
+                .tensor(&format!("{id}.words"))
+                .unwrap()
+                .to_i32()
+                .unwrap()
+                .iter()
+                .map(|&word| word as u32)
+                .collect();
             assert_eq!(pack::pack(&main, &residual, number("columns"), bits), words, "{id}");
             assert_eq!(pack::unpack(&words, number("columns"), bits), (main, residual), "{id}");
         }
@@ -190,9 +196,11 @@ fn check_finetune(file: &Checkpoint, linear: &VptqLinear, layer: &Layer<'_>, cas
     let tensors = tuned.linear.to_tensors("");
     let centroids = &tensors[".centroids.weight"];
     let float = linear.float();
-    for (name, tensor) in
-        [("ft.main", Some(centroids)), ("ft.scale", tensors.get(".weight_scale")), ("ft.bias", tensors.get(".weight_bias"))]
-    {
+    for (name, tensor) in [
+        ("ft.main", Some(centroids)),
+        ("ft.scale", tensors.get(".weight_scale")),
+        ("ft.bias", tensors.get(".weight_bias")),
+    ] {
         let (Ok(expected), Some(tensor)) = (file.tensor(name), tensor) else { continue };
         let expected = float.to_bytes(expected.to_f64().unwrap().iter().map(|&value| value as f32));
         let differing = expected.chunks(2).zip(tensor.bytes.chunks(2)).filter(|(a, b)| a != b).count();

@@ -126,10 +126,9 @@ fn table_of_the_synthetic_layer() {
         };
         let scalar = |bits| (Rtn { bits, group: 64 }, Gptq::new(bits, 64));
         quietly(|control| {
-            for (bits, ids) in [
-                (2, ["rtn2 g64", "gptq2 g64", "gptq2 g64 act"]),
-                (3, ["rtn3 g64", "gptq3 g64", "gptq3 g64 act"]),
-            ] {
+            for (bits, ids) in
+                [(2, ["rtn2 g64", "gptq2 g64", "gptq2 g64 act"]), (3, ["rtn3 g64", "gptq3 g64", "gptq3 g64 act"])]
+            {
                 let (rtn, gptq) = scalar(bits);
                 check(ids[0], &rtn.quantize(&layer, control).unwrap().1);
                 check(ids[1], &gptq.quantize(&layer, control).unwrap().1);
@@ -149,7 +148,13 @@ fn orderings(rel: &HashMap<&str, f64>) {
     for ids in [
         ["gptq2 g64", "gptq2 g64 act"].as_slice(),
         &["rtn2 g64", "gptq2 g64", "B7 + em3 (default)"],
-        &["A1 plain kmeans nearest", "A2 H kmeans nearest", "A3 plain kmeans + feedback", "A4 H kmeans + feedback noperm", "A5 + perm desc"],
+        &[
+            "A1 plain kmeans nearest",
+            "A2 H kmeans nearest",
+            "A3 plain kmeans + feedback",
+            "A4 H kmeans + feedback noperm",
+            "A5 + perm desc",
+        ],
         &["A7 ascending perm", "A6 random perm", "A5 + perm desc"],
         &["A8 compat unpermuted triangle", "A4 H kmeans + feedback noperm"],
         &["B1 minmax H not rescaled (upstream)", "B2 minmax rescaled"],

@@ -216,8 +216,8 @@ impl Quantize {
         let Some(bits) = self.bits else { return Err(BadInput::new("give `--bits`").into()) };
         let start = Instant::now();
         let text = std::fs::read(calib).with_context(|| format!("cannot read {}", calib.display()))?;
-        let text = String::from_utf8(text)
-            .map_err(|e| BadInput::new(format!("{}: {}", calib.display(), e.utf8_error())))?;
+        let text =
+            String::from_utf8(text).map_err(|e| BadInput::new(format!("{}: {}", calib.display(), e.utf8_error())))?;
         let tokens = Tokenizer::open(&self.model)?.encode(&text, true)?;
         let context = parsimon::model::ModelConfig::open(&self.model)?.context_length();
         let ctx = args.ctx.unwrap_or(context.min(2048));

@@ -21,7 +21,9 @@ fn sorted(x: &[f64], centroids: &[f64], v: usize) -> Vec<u32> {
 fn every_level_finds_what_sorting_finds() {
     let mut rng = SplitMix64::new(3);
     for level in Level::available() {
-        for (v, k, n) in [(1, 2, 1), (2, 16, 33), (3, 5, 70), (4, 256, 64), (6, 40, 31), (8, 256, 100), (12, 7, 9), (16, 33, 40)] {
+        for (v, k, n) in
+            [(1, 2, 1), (2, 16, 33), (3, 5, 70), (4, 256, 64), (6, 40, 31), (8, 256, 100), (12, 7, 9), (16, 33, 40)]
+        {
             let (x, centroids) = (normals(n * v, &mut rng), normals(k * v, &mut rng));
             let exact = Lookup::<f64>::new(&centroids, v);
             let fast = Lookup::<f32>::new(&centroids, v);

@@ -14,9 +14,7 @@ fn check(v: usize, groups: usize, group_size: usize, has_residual: bool, n: usiz
     let planes = 1 + usize::from(has_residual);
     let blocks = 3;
     let codes = Codes { bytes: random_bytes(blocks * segments.padded() * planes, 256, &mut rng), has_residual };
-    let mut table = || -> [u8; ENTRIES] {
-        random_bytes(ENTRIES, 128, &mut rng).try_into().expect("as many")
-    };
+    let mut table = || -> [u8; ENTRIES] { random_bytes(ENTRIES, 128, &mut rng).try_into().expect("as many") };
     let mut some = |n: usize| -> Vec<[u8; ENTRIES]> { (0..n).map(|_| table()).collect() };
     let tables: Vec<Tables> = (0..groups)
         .map(|_| Tables {
@@ -90,7 +88,10 @@ fn centroids_on_the_grid_are_exact_and_others_are_accounted_for() {
     let off: Vec<f32> = grid.iter().map(|x| x * x * x).collect();
     let (tables, error, energy) = Tables::new(&off, &[], 1, (&ones, &[]));
     let exact: f64 = (0..256)
-        .map(|i| (f64::from(tables.lo[0]) + f64::from(tables.delta[0]) * f64::from(tables.main[0][i]) - f64::from(off[i])).powi(2))
+        .map(|i| {
+            (f64::from(tables.lo[0]) + f64::from(tables.delta[0]) * f64::from(tables.main[0][i]) - f64::from(off[i]))
+                .powi(2)
+        })
         .sum();
     assert!((error - exact).abs() < 1e-6 * error, "{error} for {exact}");
     assert!(error > 1e-6 * energy);
