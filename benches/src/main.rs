@@ -11,6 +11,7 @@ mod model;
 mod probe;
 mod record;
 mod repro;
+mod vq;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ enum Command {
     Model(Options),
     /// Measure the vector index.
     Ann(Options),
+    /// Measure layers of codebooks and k-means.
+    Vq(Options),
     /// Measure every area.
     All(Options),
     /// Print the tables of a paper beside what this machine measures.
@@ -69,6 +72,7 @@ enum Area {
     Ann,
     Lut,
     Model,
+    Vq,
 }
 
 /// How large the cases are.
@@ -84,7 +88,8 @@ fn main() -> anyhow::Result<()> {
         Command::Lut(options) => bench(&[Area::Lut], options),
         Command::Model(options) => bench(&[Area::Model], options),
         Command::Ann(options) => bench(&[Area::Ann], options),
-        Command::All(options) => bench(&[Area::Lut, Area::Model, Area::Ann], options),
+        Command::Vq(options) => bench(&[Area::Vq], options),
+        Command::All(options) => bench(&[Area::Lut, Area::Model, Area::Vq, Area::Ann], options),
         Command::Repro(args) => repro::run(&args),
         Command::Once(args) => repro::once(&args),
     }
@@ -110,6 +115,7 @@ fn bench(areas: &[Area], options: Options) -> anyhow::Result<()> {
             Area::Ann => ann::run(effort, &mut sink)?,
             Area::Lut => lut::run(effort, &mut sink)?,
             Area::Model => model::run(effort, &mut sink)?,
+            Area::Vq => vq::run(effort, &mut sink)?,
         }
     }
     match options.json {

@@ -3,6 +3,7 @@
 mod energy;
 mod spfresh;
 mod tmac;
+mod vptq;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,8 @@ enum Paper {
     Tmac,
     /// SPFresh: an index under churn.
     Spfresh,
+    /// VPTQ: the ablation on a synthetic layer.
+    Vptq,
 }
 
 /// One published number and ours; the field names are the contract of docs/ARCHITECTURE.md. What does not exist is null.
@@ -55,6 +58,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let rows = match args.paper {
         Paper::Spfresh => spfresh::rows(args.days, args.figures.as_deref())?,
         Paper::Tmac => [tmac::rows(args.peers.as_deref())?, energy::rows()?].concat(),
+        Paper::Vptq => vptq::rows()?,
     };
     print(&rows);
     match &args.json {

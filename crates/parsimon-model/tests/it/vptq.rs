@@ -10,7 +10,7 @@ use parsimon_model::{
     calibration_windows, quantize_calibrated, write_random_folder,
 };
 use parsimon_testkit::{golden, nmse};
-use parsimon_vq::{FinetuneConfig, Gptq, Rtn, VptqConfig, VptqMethod};
+use parsimon_vq::{FinetuneConfig, Gptq, VptqConfig, VptqMethod};
 use serde_json::Value;
 
 use crate::{check_greedy, check_logits, tokens};
@@ -170,10 +170,11 @@ fn interrupted_runs_go_on_to_the_same_bytes() {
     assert!(matches!(run(&folder, &out, &[vec![500]], &method, None), Err(ModelError::TokenOutOfRange { .. })));
 }
 
-/// A trained model: codebooks of 2 bits lose at most a third of what GPTQ loses, at no more bits; of 3 bits at most 3/4.
+/// A trained model: codebooks of 2 bits lose at most a third of the better GPTQ's likelihood, at no more bits. The whole table is
+/// `cargo xtask repro vptq`.
 #[cfg(feature = "tokenizer")]
 #[test]
-fn trained_model_at_two_and_three_bits() {
+fn trained_model_at_two_bits() {
     use parsimon_model::{PerplexityOptions, perplexity};
     golden("parsimon-model", "models", |dir| {
         let folder = dir.join("llama-ref-16m");
@@ -192,31 +193,21 @@ fn trained_model_at_two_and_three_bits() {
         let full = nll(&folder);
         let out = tempfile::tempdir().unwrap();
         let loss = |name: &str, method: &CalibratedMethod<'_>| {
-            let start = std::time::Instant::now();
             let out = out.path().join(name);
             let report = run(&folder, &out, &windows, method, None).unwrap();
-            let seconds = start.elapsed().as_secs_f64();
             let loss = nll(&out) - full;
             let bits = report.bits_per_weight;
-            eprintln!("{name}: loss {loss:.3}, ppl {:.2}, {bits:.3} bits, {seconds:.1} s", (full + loss).exp());
+            eprintln!("{name}: loss {loss:.3}, ppl {:.2}, {bits:.3} bits", (full + loss).exp());
             (loss, bits)
         };
         let base = VptqConfig { iters: 30, ..VptqConfig::default() };
         let two = |_: (usize, usize), float| Ok(VptqConfig { float, ..base.clone() });
-        let three = |_: (usize, usize), float| Ok(VptqConfig { float, residual: 16, ..base.clone() });
         let gptq = |bits, act_order| CalibratedMethod::Gptq(Gptq { act_order, ..Gptq::new(bits, 64) });
         let vptq = |config| CalibratedMethod::Vptq { config, finetune: None };
-        let (rtn, _) = loss("rtn2", &CalibratedMethod::Rtn(Rtn { bits: 2, group: 64 }));
         let (plain, bits) = loss("gptq2", &gptq(2, false));
         let (ordered, _) = loss("gptq2-act", &gptq(2, true));
         let (vptq2, vptq2_bits) = loss("vptq2", &vptq(&two));
-        assert!(vptq2 <= plain.min(ordered) / 3.0 && vptq2_bits <= bits && plain < rtn);
-        let tuned = CalibratedMethod::Vptq { config: &two, finetune: Some(FinetuneConfig::default()) };
-        let (tuned, _) = loss("vptq2-finetuned", &tuned);
-        assert!(tuned <= plain.min(ordered) / 3.0);
-        let (gptq3, bits) = loss("gptq3", &gptq(3, false));
-        let (vptq3, vptq3_bits) = loss("vptq3", &vptq(&three));
-        assert!(vptq3 <= 0.75 * gptq3 && vptq3_bits <= bits);
+        assert!(vptq2 <= plain.min(ordered) / 3.0 && vptq2_bits <= bits);
         1
     });
 }
