@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use parsimon_ann::io::{GroundTruth, VectorFile, VectorWriter};
 use parsimon_ann::{
-    Budget, Durability, Index, IndexConfig, Metric, Neighbor, Rebuild, Runtime, SearchParams, Space, VectorId, reference,
+    Budget, Durability, Index, IndexConfig, Metric, Neighbor, Rebuild, Runtime, SearchParams, Space, VectorId,
+    reference,
 };
 use parsimon_core::{CancelFlag, Control, NoProgress};
 use parsimon_simd::Level;
@@ -30,7 +31,12 @@ pub(crate) const RUNTIME: Runtime = Runtime {
     checkpoint_wal_bytes: 1 << 30,
     tail_bytes: 64 << 20,
     heads: parsimon_ann::HeadIndexKind::Auto,
-    compat: parsimon_ann::Compat { append_only: false, no_reassign: false, gc_at_overflow_only: false, own_head_only: false },
+    compat: parsimon_ann::Compat {
+        append_only: false,
+        no_reassign: false,
+        gc_at_overflow_only: false,
+        own_head_only: false,
+    },
 };
 
 /// The folder of the data, if it is there.
@@ -63,7 +69,12 @@ pub(crate) struct Quality {
     pub(crate) scan_p99: f64,
 }
 
-pub(crate) fn quality(index: &Index, queries: &VectorFile, truth: &GroundTruth, nprobe: usize) -> anyhow::Result<Quality> {
+pub(crate) fn quality(
+    index: &Index,
+    queries: &VectorFile,
+    truth: &GroundTruth,
+    nprobe: usize,
+) -> anyhow::Result<Quality> {
     let mut searcher = index.searcher();
     let params = SearchParams { k: K, nprobe, ..SearchParams::default() };
     let mut results: Vec<Vec<Neighbor>> = vec![Vec::new(); queries.len()];
@@ -126,7 +137,8 @@ pub(crate) fn truth_of(base: &VectorFile, queries: &VectorFile, rows: &[u64]) ->
 
 pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
     let Some(data) = data() else { return Ok(()) };
-    let (file, n) = if effort == Effort::Smoke { ("kodaksift_20k.u8bin", 5_000) } else { ("photosift_200k.u8bin", 50_000) };
+    let (file, n) =
+        if effort == Effort::Smoke { ("kodaksift_20k.u8bin", 5_000) } else { ("photosift_200k.u8bin", 50_000) };
     let query_file = if effort == Effort::Smoke { "kodaksift_query_500.u8bin" } else { "photosift_query_1k.u8bin" };
     let (base, queries) = (VectorFile::open(&data.join(file))?, VectorFile::open(&data.join(query_file))?);
     if sink.wants("static", &format!("{n}")) {
@@ -211,7 +223,8 @@ fn insert(base: &VectorFile, n: usize, sink: &mut Sink) -> anyhow::Result<()> {
     let report = index.maintain(&Budget::default())?;
     let background = (cpu_seconds() - start) * 1e6 / more.len() as f64;
     ensure!(index.len() == (n + more.len()) as u64, "every insert is there");
-    let params = BTreeMap::from([("splits", json!(report.counts.splits)), ("reassigned", json!(report.counts.reassigned))]);
+    let params =
+        BTreeMap::from([("splits", json!(report.counts.splits)), ("reassigned", json!(report.counts.reassigned))]);
     push(sink, "insert", "foreground", n, "time", "us", foreground, params.clone(), None);
     push(sink, "insert", "background", n, "time", "us", background, params, None);
     Ok(())

@@ -87,7 +87,14 @@ impl Run<'_> {
         Ok((days, self.measure(&fresh, &live, self.days, 0.0, 0.0)?))
     }
 
-    fn measure(&self, index: &Index, live: &[u64], day: usize, insert_us: f64, maintain_us: f64) -> anyhow::Result<Day> {
+    fn measure(
+        &self,
+        index: &Index,
+        live: &[u64],
+        day: usize,
+        insert_us: f64,
+        maintain_us: f64,
+    ) -> anyhow::Result<Day> {
         let truth = truth_of(self.base, self.queries, live)?;
         let mut at = NPROBES.iter().map(|&nprobe| quality(index, self.queries, &truth, nprobe));
         let mut next = || at.next().expect("one a width");

@@ -118,8 +118,20 @@ fn of_line(line: &Line, days: usize) -> Vec<Row> {
     if last.counts.splits > 0 {
         let per_split = |n: u64| n as f64 / last.counts.splits as f64;
         let published = |value: f64| is_lire.then_some(value);
-        rows.push(row("vectors looked at a split".into(), published(5094.0), "100M vectors", per_split(last.counts.evaluated), ""));
-        rows.push(row("vectors moved a split".into(), published(79.0), "100M vectors", per_split(last.counts.reassigned), ""));
+        rows.push(row(
+            "vectors looked at a split".into(),
+            published(5094.0),
+            "100M vectors",
+            per_split(last.counts.evaluated),
+            "",
+        ));
+        rows.push(row(
+            "vectors moved a split".into(),
+            published(79.0),
+            "100M vectors",
+            per_split(last.counts.reassigned),
+            "",
+        ));
     }
     rows.push(row("foreground of an insert".into(), is_lire.then_some(1500.0), "NVMe, 1.5 ms", last.insert_us, "us"));
     rows.push(row("rebalancing an insert".into(), None, "-", last.maintain_us, "us"));
@@ -129,9 +141,13 @@ fn of_line(line: &Line, days: usize) -> Vec<Row> {
 /// Recall and records read over the days, nprobe 8.
 fn figure(lines: &[Line]) -> String {
     let colours = ["#2563eb", "#d97706", "#dc2626"];
-    let mut svg = String::from("<svg xmlns='http://www.w3.org/2000/svg' width='720' height='520' font-family='sans-serif' font-size='12'>");
-    let panels: [(&str, fn(&Day) -> f64); 2] =
-        [("recall@10 at nprobe 8", |day| day.quality[1].recall), ("records read at nprobe 8", |day| day.quality[1].scan)];
+    let mut svg = String::from(
+        "<svg xmlns='http://www.w3.org/2000/svg' width='720' height='520' font-family='sans-serif' font-size='12'>",
+    );
+    let panels: [(&str, fn(&Day) -> f64); 2] = [
+        ("recall@10 at nprobe 8", |day| day.quality[1].recall),
+        ("records read at nprobe 8", |day| day.quality[1].scan),
+    ];
     for (panel, (title, value)) in panels.iter().enumerate() {
         let top = 30.0 + 250.0 * panel as f64;
         let all: Vec<f64> = lines.iter().flat_map(|line| line.days.iter().chain([&line.fresh]).map(value)).collect();
@@ -142,14 +158,22 @@ fn figure(lines: &[Line]) -> String {
         let y = |v: f64| top + 190.0 * (1.0 - (v - low) / span);
         let _ = write!(svg, "<text x='10' y='{}'>{title}: {low:.3} to {high:.3}</text>", top - 10.0);
         for (line, colour) in lines.iter().zip(colours) {
-            let points: Vec<String> =
-                line.days.iter().map(|day| format!("{:.1},{:.1}", 10.0 + 520.0 * day.day as f64 / last, y(value(day)))).collect();
-            let _ = write!(svg, "<polyline fill='none' stroke='{colour}' stroke-width='2' points='{}'/>", points.join(" "));
+            let points: Vec<String> = line
+                .days
+                .iter()
+                .map(|day| format!("{:.1},{:.1}", 10.0 + 520.0 * day.day as f64 / last, y(value(day))))
+                .collect();
+            let _ =
+                write!(svg, "<polyline fill='none' stroke='{colour}' stroke-width='2' points='{}'/>", points.join(" "));
             let end = line.days.last().map_or(0.0, value);
             let _ = write!(svg, "<text x='540' y='{:.1}' fill='{colour}'>{}</text>", y(end), line.name);
         }
         if let Some(line) = lines.first() {
-            let _ = write!(svg, "<circle cx='530' cy='{:.1}' r='4'/><text x='540' y='{0:.1}' dy='-12'>fresh build</text>", y(value(&line.fresh)));
+            let _ = write!(
+                svg,
+                "<circle cx='530' cy='{:.1}' r='4'/><text x='540' y='{0:.1}' dy='-12'>fresh build</text>",
+                y(value(&line.fresh))
+            );
         }
     }
     svg.push_str("</svg>\n");

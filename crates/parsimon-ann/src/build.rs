@@ -112,7 +112,8 @@ fn build_on(
     let row = |i: usize| rows.row(i);
     control.progress.start("cluster", None, Unit::Items("vectors"));
     let leaf = leaf_size(space, config, n, &row);
-    let medoids = distinct_rows(&row, leaves(space, &(0..n as u32).collect::<Vec<_>>(), &row, leaf, config.seed, control)?);
+    let medoids =
+        distinct_rows(&row, leaves(space, &(0..n as u32).collect::<Vec<_>>(), &row, leaf, config.seed, control)?);
     let mut heads = Heads::new(space.clone(), Default::default());
     let padded = |i: u32| {
         let mut bytes = row(i as usize)[..space.row_bytes()].to_vec();
@@ -170,7 +171,11 @@ fn check(space: &Space, vectors: &VectorFile, ids: Option<&[u64]>) -> Result<(),
         return Err(AnnError::Shape { what: "elements of a vector", expected: space.dim(), actual: vectors.dim() });
     }
     if vectors.element() != space.element() {
-        return Err(AnnError::param("element type", vectors.element(), "the vectors are of another type than the index"));
+        return Err(AnnError::param(
+            "element type",
+            vectors.element(),
+            "the vectors are of another type than the index",
+        ));
     }
     if let Some(row) = vectors.first_not_finite() {
         return Err(AnnError::InvalidVector { row, why: "an element is not finite".into() });
@@ -221,7 +226,11 @@ fn leaf_size<'r>(space: &Space, config: &IndexConfig, n: usize, row: &(impl Fn(u
         if error < best.0 {
             best = (error, leaf);
         }
-        if heads > wanted { low = leaf + 1 } else { high = leaf.saturating_sub(1) }
+        if heads > wanted {
+            low = leaf + 1
+        } else {
+            high = leaf.saturating_sub(1)
+        }
         if low > high {
             break;
         }
@@ -302,7 +311,8 @@ fn place_all<'r>(
         };
         let found = scratch.heads.found();
         let distance = |head: u32| found.iter().find(|f| f.head == head).map_or(f32::INFINITY, |f| f.distance);
-        let place = |(at, head): (usize, u32)| Placed { head, distance: distance(head), row: i as u32, is_first: at == 0 };
+        let place =
+            |(at, head): (usize, u32)| Placed { head, distance: distance(head), row: i as u32, is_first: at == 0 };
         chosen.into_iter().enumerate().map(place).collect()
     };
     let mut placed = Vec::new();
@@ -313,9 +323,8 @@ fn place_all<'r>(
         placed.extend(part.into_iter().flatten());
         control.progress.advance((end - begin) as u64);
     }
-    let order = |a: &Placed, b: &Placed| {
-        a.head.cmp(&b.head).then(a.distance.total_cmp(&b.distance)).then(a.row.cmp(&b.row))
-    };
+    let order =
+        |a: &Placed, b: &Placed| a.head.cmp(&b.head).then(a.distance.total_cmp(&b.distance)).then(a.row.cmp(&b.row));
     placed.par_sort_unstable_by(order);
     let mut copies = vec![0u16; n];
     let mut kept = Vec::with_capacity(placed.len());

@@ -84,7 +84,12 @@ fn assign(centers: &Centers, sample: &[Vec<f32>], penalty: &[f64]) -> Round {
     let mut counts = vec![0; penalty.len()];
     nearest.iter().for_each(|&(k, _)| counts[k] += 1);
     let cost = nearest.iter().map(|&(k, d)| d + penalty[k]).sum();
-    Round { labels: nearest.iter().map(|n| n.0).collect(), distances: nearest.iter().map(|n| n.1).collect(), cost, counts }
+    Round {
+        labels: nearest.iter().map(|n| n.0).collect(),
+        distances: nearest.iter().map(|n| n.1).collect(),
+        cost,
+        counts,
+    }
 }
 
 /// Clusters of rows: the members' labels, and of every cluster the member nearest to its mean.
@@ -96,7 +101,13 @@ pub(crate) struct Clusters {
 }
 
 /// `k` clusters of the rows that `row` gives by index, labelled by the nearest of the medoids.
-pub(crate) fn cluster<'r>(space: &Space, n: usize, row: &(impl Fn(usize) -> &'r [u8] + Sync), k: usize, seed: u64) -> Clusters {
+pub(crate) fn cluster<'r>(
+    space: &Space,
+    n: usize,
+    row: &(impl Fn(usize) -> &'r [u8] + Sync),
+    k: usize,
+    seed: u64,
+) -> Clusters {
     if n == 0 {
         return Clusters { labels: Vec::new(), medoids: Vec::new() };
     }

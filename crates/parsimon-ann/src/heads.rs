@@ -23,7 +23,6 @@ pub(crate) struct Found {
     pub(crate) head: u32,
 }
 
-
 /// Collects the nearest `n` of what it is shown.
 #[derive(Debug, Default)]
 pub(crate) struct Nearest {

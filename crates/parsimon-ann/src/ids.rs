@@ -252,9 +252,10 @@ impl Ids {
 
     /// Live external ids in ascending order.
     pub(crate) fn live_ids(&self) -> Vec<u64> {
-        let all = self.map.iter().flat_map(|map| {
-            map.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect::<Vec<_>>()
-        });
+        let all = self
+            .map
+            .iter()
+            .flat_map(|map| map.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect::<Vec<_>>());
         let mut ids: Vec<u64> = all.collect();
         ids.sort_unstable();
         ids

@@ -89,8 +89,8 @@ pub use config::{Compat, Durability, HeadIndexKind, IndexConfig, Rebuild, Runtim
 pub use element::Element;
 pub use error::{AnnError, MetricError, StorageError, VectorFileError};
 pub use index::{
-    Budget, Index, IndexStats, MaintainReport, PostingSizes, RamBytes, SalvageReport, SearchOutcome, SearchParams, Searcher,
-    UpdateReport, VerifyLevel, VerifyReport, Violation, create, salvage,
+    Budget, Index, IndexStats, MaintainReport, PostingSizes, RamBytes, SalvageReport, SearchOutcome, SearchParams,
+    Searcher, UpdateReport, VerifyLevel, VerifyReport, Violation, create, salvage,
 };
 pub use jobs::Counts;
 pub use metric::Metric;

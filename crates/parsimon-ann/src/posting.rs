@@ -103,7 +103,8 @@ impl Postings {
 
     /// Bytes in memory beside the tails, for postings of `heads`.
     pub(crate) fn ram_bytes(&self, heads: &[u32]) -> u64 {
-        let tables: usize = self.tables.iter().filter_map(OnceLock::get).map(|t| t.len() * size_of::<RwLock<Slot>>()).sum();
+        let tables: usize =
+            self.tables.iter().filter_map(OnceLock::get).map(|t| t.len() * size_of::<RwLock<Slot>>()).sum();
         let own = |&head: &u32| self.read(head).map_or(0, |p| size_of::<Posting>() + 16 + p.chunks.len() * 40);
         (tables + heads.iter().map(own).sum::<usize>()) as u64
     }

@@ -38,7 +38,12 @@ pub fn nearest<'a>(
 /// # Errors
 ///
 /// What is wrong with a vector or a query.
-pub fn ground_truth(space: &Space, vectors: &VectorFile, queries: &VectorFile, k: usize) -> Result<GroundTruth, AnnError> {
+pub fn ground_truth(
+    space: &Space,
+    vectors: &VectorFile,
+    queries: &VectorFile,
+    k: usize,
+) -> Result<GroundTruth, AnnError> {
     if queries.dim() != vectors.dim() {
         return Err(AnnError::Shape { what: "elements of a query", expected: vectors.dim(), actual: queries.dim() });
     }

@@ -67,7 +67,8 @@ impl Raw {
             "delete" => Ok(Operation::Delete(self.range(step, "start", "end")?)),
             "search" => Ok(Operation::Search),
             "replace" => {
-                let (tags, ids) = (self.range(step, "tags_start", "tags_end")?, self.range(step, "ids_start", "ids_end")?);
+                let (tags, ids) =
+                    (self.range(step, "tags_start", "tags_end")?, self.range(step, "ids_start", "ids_end")?);
                 if tags.end - tags.start != ids.end - ids.start {
                     return Err(error(step, "as many tags as ids are needed"));
                 }
@@ -112,11 +113,13 @@ impl Runbook {
                 }
                 _ => {
                     let step = raw.len();
-                    let current = raw.last_mut().ok_or_else(|| error(0, format!("`{key}` stands before the first step")))?;
+                    let current =
+                        raw.last_mut().ok_or_else(|| error(0, format!("`{key}` stands before the first step")))?;
                     match key {
                         "operation" => current.operation = value.to_owned(),
                         _ => {
-                            let number = value.parse().map_err(|_| error(step, format!("`{key}` is no number: `{value}`")))?;
+                            let number =
+                                value.parse().map_err(|_| error(step, format!("`{key}` is no number: `{value}`")))?;
                             current.numbers.push((key.to_owned(), number));
                         }
                     }
@@ -215,7 +218,11 @@ impl Runbook {
         let mut steps = vec![Operation::Insert(0..window), Operation::Search];
         for day in 0..days {
             let (old, new) = (day * per_day, window + day * per_day);
-            steps.extend([Operation::Delete(old..old + per_day), Operation::Insert(new..new + per_day), Operation::Search]);
+            steps.extend([
+                Operation::Delete(old..old + per_day),
+                Operation::Insert(new..new + per_day),
+                Operation::Search,
+            ]);
         }
         Runbook { name: name.to_owned(), max_pts: window + per_day, steps }
     }

@@ -122,7 +122,10 @@ impl Space {
                 Metric::L2 => out.extend(vector),
                 Metric::Cosine => {
                     if norm == 0.0 {
-                        return Err(AnnError::InvalidVector { row, why: "it is zero, and cosine needs a direction".into() });
+                        return Err(AnnError::InvalidVector {
+                            row,
+                            why: "it is zero, and cosine needs a direction".into(),
+                        });
                     }
                     let scale = norm.sqrt().recip();
                     values.iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);
@@ -147,7 +150,11 @@ impl Space {
 
     fn check(&self, row: usize, vector: &[u8]) -> Result<(), AnnError> {
         if vector.len() != self.vector_bytes() {
-            return Err(AnnError::Shape { what: "bytes of a vector", expected: self.vector_bytes(), actual: vector.len() });
+            return Err(AnnError::Shape {
+                what: "bytes of a vector",
+                expected: self.vector_bytes(),
+                actual: vector.len(),
+            });
         }
         if self.element.is_integer() {
             return Ok(());
@@ -206,7 +213,9 @@ impl Space {
                 });
             }
             Metric::Cosine => {
-                kernel::scan(self.level, Sums::Products, &query.wide, rows, |i, sum, _| each(i, (1.0 - sum).max(0.0) as f32));
+                kernel::scan(self.level, Sums::Products, &query.wide, rows, |i, sum, _| {
+                    each(i, (1.0 - sum).max(0.0) as f32)
+                });
             }
         }
     }

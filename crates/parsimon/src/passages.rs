@@ -67,7 +67,12 @@ impl PassageIndex {
     /// # Errors
     ///
     /// As [`Model::embed_text`] and [`Index::upsert`]; what was stored before a cancel stays.
-    pub fn add(&self, model: &Model, texts: &[(VectorId, Vec<u32>)], control: &Control<'_>) -> Result<(), PassageError> {
+    pub fn add(
+        &self,
+        model: &Model,
+        texts: &[(VectorId, Vec<u32>)],
+        control: &Control<'_>,
+    ) -> Result<(), PassageError> {
         control.progress.start("embed", Some(texts.len() as u64), Unit::Items("passages"));
         for part in texts.chunks(BATCH) {
             control.cancel.check().map_err(AnnError::from)?;

@@ -5,7 +5,8 @@ use super::*;
 use crate::{Element, HeadIndexKind, Metric};
 
 fn row(space: &Space, value: &Value) -> Vec<u8> {
-    let values: Vec<f32> = value.as_array().expect("a row").iter().map(|v| v.as_i64().expect("an integer") as f32).collect();
+    let values: Vec<f32> =
+        value.as_array().expect("a row").iter().map(|v| v.as_i64().expect("an integer") as f32).collect();
     let mut row = space.element().encode(&values);
     row.resize(space.stride(), 0);
     row
@@ -36,7 +37,12 @@ fn golden_rng_select() {
             let query = space.row_query(&row(&space, &case["x"]));
             let mut scratch = HeadScratch::default();
             let mut run = |stop| select(&space, &config, &heads, &query, stop, &mut scratch);
-            let selected = case["selected"].as_array().expect("a list").iter().map(|v| v.as_u64().expect("an id") as u32).collect();
+            let selected = case["selected"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|v| v.as_u64().expect("an id") as u32)
+                .collect();
             assert_eq!(run(None), Selection::Heads(selected), "{case}");
             for (stop, no_need) in [("stop", "stop_no_need"), ("stop_last", "stop_last_no_need")] {
                 let is_stopped = run(Some(number(stop) as u32)) == Selection::NoNeed;

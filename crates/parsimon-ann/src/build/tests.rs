@@ -30,7 +30,8 @@ fn built(dir: &Path, rows: &[Vec<u8>]) -> Index {
     let cancel = CancelFlag::new();
     let control = Control { progress: &NoProgress, cancel: &cancel };
     let at = dir.join("index");
-    Index::build(&at, &space, &CONTROL_CONFIG, [1; 16], &file(dir, rows), None, &control).unwrap_or_else(|e| panic!("{e}"));
+    Index::build(&at, &space, &CONTROL_CONFIG, [1; 16], &file(dir, rows), None, &control)
+        .unwrap_or_else(|e| panic!("{e}"));
     let vfs: Arc<dyn Vfs> = Arc::new(StdVfs::new(&at));
     let report = Index::verify(&vfs, VerifyLevel::Full).expect("a report");
     assert!(report.clean, "{report:?}");

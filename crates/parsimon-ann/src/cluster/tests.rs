@@ -8,7 +8,8 @@ fn blobs(n: usize, centers: u64, seed: u64) -> Vec<Vec<u8>> {
     let mut rng = SplitMix64::new(seed);
     let row = |i: usize, rng: &mut SplitMix64| {
         let mut around = SplitMix64::new(i as u64 % centers);
-        let mut row: Vec<u8> = (0..8).map(|_| (40.0 + 160.0 * around.next_f64() + 6.0 * rng.next_normal()) as u8).collect();
+        let mut row: Vec<u8> =
+            (0..8).map(|_| (40.0 + 160.0 * around.next_f64() + 6.0 * rng.next_normal()) as u8).collect();
         row.resize(16, 0);
         row
     };

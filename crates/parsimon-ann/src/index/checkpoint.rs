@@ -81,7 +81,8 @@ impl Core {
     }
 
     fn generation(&self, old: &Manifest, copy: &Copy) -> Generation {
-        let posts: Vec<Post> = copy.heads.iter().zip(&copy.postings).map(|(&head, posting)| post(head, posting)).collect();
+        let posts: Vec<Post> =
+            copy.heads.iter().zip(&copy.postings).map(|(&head, posting)| post(head, posting)).collect();
         let manifest = Manifest {
             generation: old.generation + 1,
             data_chunks: self.pool.list.end(),

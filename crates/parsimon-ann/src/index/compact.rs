@@ -117,12 +117,16 @@ pub fn salvage(vfs: &Arc<dyn Vfs>, vectors: &Path) -> Result<SalvageReport, AnnE
         None => {
             let names = vfs.list("").map_err(|e| StorageError::io(".", "list", e))?;
             let found = names.into_iter().rfind(|name| name.starts_with("data") && name.ends_with(".blk"));
-            found.ok_or_else(|| StorageError::NotAnIndex { why: format!("neither {CURRENT} nor a data file can be read") })?
+            found.ok_or_else(|| StorageError::NotAnIndex {
+                why: format!("neither {CURRENT} nor a data file can be read"),
+            })?
         }
     };
     let bytes = read_file(&**vfs, &data)?;
     let (space, format) = match &read {
-        Some((generation, space)) => (space.clone(), chunk_format(space, generation.manifest.uuid_bytes().expect("checked"))),
+        Some((generation, space)) => {
+            (space.clone(), chunk_format(space, generation.manifest.uuid_bytes().expect("checked")))
+        }
         None => from_superblock(&data, &bytes)?,
     };
     let mut report = SalvageReport { has_ids: read.is_some(), ..SalvageReport::default() };
@@ -141,7 +145,9 @@ pub fn salvage(vfs: &Arc<dyn Vfs>, vectors: &Path) -> Result<SalvageReport, AnnE
         view.append_to(&mut records);
         for (i, &iid) in records.iids.iter().enumerate() {
             let ext = match &read {
-                Some((generation, _)) if generation.ids.state.get(iid as usize) == Some(&2) => generation.ids.ext[iid as usize],
+                Some((generation, _)) if generation.ids.state.get(iid as usize) == Some(&2) => {
+                    generation.ids.ext[iid as usize]
+                }
                 Some(_) => continue,
                 None => u64::from(iid),
             };
@@ -165,7 +171,8 @@ fn from_superblock(name: &str, bytes: &[u8]) -> Result<(Space, ChunkFormat), Ann
     let damage = || StorageError::damage(name, 0, "the superblock cannot be read");
     let head = bytes.get(..64).ok_or_else(damage)?;
     let element = Element::from_code(head[36]).ok_or_else(damage)?;
-    let metric = [Metric::L2, Metric::Cosine, Metric::InnerProduct].get(usize::from(head[37])).copied().ok_or_else(damage)?;
+    let metric =
+        [Metric::L2, Metric::Cosine, Metric::InnerProduct].get(usize::from(head[37])).copied().ok_or_else(damage)?;
     let row_dim = crate::storage::u32_at(head, 32) as usize;
     let is_ip = metric == Metric::InnerProduct;
     // The bound of norms is not in the superblock, and rows can be read without it.

@@ -115,7 +115,8 @@ impl Core {
         let heads = self.next_head.load(Ordering::Relaxed);
         let live = u64::from(self.ids.len()).max(1);
         // In units of 1 / (SWEEP_EVERY live) of a sweep.
-        let credit = self.sweep_credit.fetch_add(updates * u64::from(heads), Ordering::Relaxed) + updates * u64::from(heads);
+        let credit =
+            self.sweep_credit.fetch_add(updates * u64::from(heads), Ordering::Relaxed) + updates * u64::from(heads);
         let due = credit / (SWEEP_EVERY * live);
         if due == 0 {
             return;

@@ -13,8 +13,8 @@ use crate::jobs::{Counters, Jobs};
 use crate::posting::{Posting, Postings};
 use crate::storage::chunk::Geometry;
 use crate::storage::generation::{
-    CURRENT, DATA_FILE, Generation, IdColumns, Manifest, Post, RETRY_SHIFT, UNSPLITTABLE, chunk_format, parse_dir, read_file,
-    remove_dir, uuid_text, write_file,
+    CURRENT, DATA_FILE, Generation, IdColumns, Manifest, Post, RETRY_SHIFT, UNSPLITTABLE, chunk_format, parse_dir,
+    read_file, remove_dir, uuid_text, write_file,
 };
 use crate::storage::pool::{ChunkPool, FreeList};
 use crate::storage::wal::{LogBytes, Replay, Wal, parse_name, replay};
@@ -74,7 +74,11 @@ pub fn create(vfs: &Arc<dyn Vfs>, space: &Space, config: &IndexConfig, uuid: [u8
     }
     let manifest = first_manifest(space, config, uuid);
     write_file(&**vfs, DATA_FILE, &chunk_format(space, uuid).superblock())?;
-    write_first(&**vfs, space, Generation { manifest, head_rows: Vec::new(), posts: Vec::new(), ids: IdColumns::default() })
+    write_first(
+        &**vfs,
+        space,
+        Generation { manifest, head_rows: Vec::new(), posts: Vec::new(), ids: IdColumns::default() },
+    )
 }
 
 /// Publishes the first generation of an index whose data file is there. Logs of an interrupted attempt go first.
@@ -236,7 +240,13 @@ impl Core {
     }
 }
 
-fn open_pool(vfs: &dyn Vfs, manifest: &Manifest, space: &Space, uuid: Uuid, posts: &[Post]) -> Result<ChunkPool, AnnError> {
+fn open_pool(
+    vfs: &dyn Vfs,
+    manifest: &Manifest,
+    space: &Space,
+    uuid: Uuid,
+    posts: &[Post],
+) -> Result<ChunkPool, AnnError> {
     let name = manifest.data_file.as_str();
     let format = chunk_format(space, uuid);
     let file = vfs.open(name, false).map_err(|e| StorageError::io(name, "open", e))?;

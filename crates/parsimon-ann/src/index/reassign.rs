@@ -41,7 +41,11 @@ impl Core {
             evaluated += part.len();
             for i in 0..part.len() {
                 let both = [d_new[0][i], d_new[1][i]];
-                let passes = if self.runtime.compat.own_head_only { d_old[i] < both[k] } else { needs_check_split(d_old[i], &both) };
+                let passes = if self.runtime.compat.own_head_only {
+                    d_old[i] < both[k]
+                } else {
+                    needs_check_split(d_old[i], &both)
+                };
                 if passes {
                     candidates.push(self.candidate(part, i, split.heads[k].0));
                 }

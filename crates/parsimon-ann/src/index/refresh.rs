@@ -64,13 +64,21 @@ impl Core {
         Ok(())
     }
 
-    fn wishes(&self, head: u32, posting: &crate::posting::Posting, scratch: &mut HeadScratch) -> Result<Vec<Wish>, StorageError> {
+    fn wishes(
+        &self,
+        head: u32,
+        posting: &crate::posting::Posting,
+        scratch: &mut HeadScratch,
+    ) -> Result<Vec<Wish>, StorageError> {
         let records = self.live_records(&self.load(head, posting)?);
         let mut wishes = Vec::new();
         for i in 0..records.len() {
             let row = records.row(i, self.space.stride());
             let query = self.space.row_query(row);
-            let Selection::Heads(heads) = select(&self.space, &self.config, &self.heads(), &query, None, scratch) else { continue };
+            let Selection::Heads(heads) = select(&self.space, &self.config, &self.heads(), &query, None, scratch)
+            else {
+                continue;
+            };
             if heads.first() == Some(&head) {
                 wishes.push(Wish { iid: records.iids[i], version: records.versions[i], row: row.to_vec(), heads });
             }
@@ -79,7 +87,12 @@ impl Core {
     }
 
     /// The postings near this one, and those that are wanted, that hold a current copy of each vector.
-    fn holders(&self, head: u32, wishes: &[Wish], scratch: &mut HeadScratch) -> Result<HashMap<u32, Vec<u32>>, StorageError> {
+    fn holders(
+        &self,
+        head: u32,
+        wishes: &[Wish],
+        scratch: &mut HeadScratch,
+    ) -> Result<HashMap<u32, Vec<u32>>, StorageError> {
         let mut near: Vec<u32> = {
             let heads = self.heads();
             let Some(row) = heads.row(head) else { return Ok(HashMap::new()) };

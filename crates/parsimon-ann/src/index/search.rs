@@ -37,7 +37,14 @@ pub struct SearchParams<'a> {
 
 impl Default for SearchParams<'_> {
     fn default() -> Self {
-        SearchParams { k: 10, nprobe: 64, max_dist_ratio: f32::INFINITY, filter: None, stop: None, strict_nprobe: false }
+        SearchParams {
+            k: 10,
+            nprobe: 64,
+            max_dist_ratio: f32::INFINITY,
+            filter: None,
+            stop: None,
+            strict_nprobe: false,
+        }
     }
 }
 

@@ -81,7 +81,8 @@ impl Core {
             return Ok(None);
         }
         let rows: Vec<&[u8]> = live.rows.chunks_exact(self.space.stride()).collect();
-        let seed = self.config.seed ^ self.job_number.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let seed =
+            self.config.seed ^ self.job_number.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let parts = split_in_two(&self.space, &rows, seed);
         let planned = parts.and_then(|parts| self.plan(head, &live, &rows, &parts));
         let Some(planned) = planned else {
@@ -107,7 +108,8 @@ impl Core {
         for second in [false, true] {
             let members: Vec<usize> = (0..rows.len()).filter(|&i| parts.second[i] == second).collect();
             let medoid = self.space.row_query(rows[parts.medoids[usize::from(second)]]);
-            let mut order: Vec<(f32, usize)> = members.iter().map(|&i| (self.space.distance(&medoid, rows[i]), i)).collect();
+            let mut order: Vec<(f32, usize)> =
+                members.iter().map(|&i| (self.space.distance(&medoid, rows[i]), i)).collect();
             order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let mut scratch = crate::heads::HeadScratch::default();
             let free = order.iter().find_map(|&(_, i)| {
@@ -129,7 +131,13 @@ impl Core {
     }
 
     /// New postings are readable before their heads can be found, and the old one until no search has its head.
-    fn publish_split(&self, head: u32, old: &Posting, records: &Records, planned: &[Part; 2]) -> Result<(), StorageError> {
+    fn publish_split(
+        &self,
+        head: u32,
+        old: &Posting,
+        records: &Records,
+        planned: &[Part; 2],
+    ) -> Result<(), StorageError> {
         let stored: Vec<Posting> =
             planned.iter().map(|part| self.store(part.head, &part.records, 0)).collect::<Result<_, _>>()?;
         for (part, posting) in planned.iter().zip(stored) {

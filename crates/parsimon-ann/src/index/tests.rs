@@ -5,7 +5,7 @@ use parsimon_testkit::golden;
 use serde_json::Value;
 
 use super::*;
-use crate::{Element, Metric, Vfs, VectorId, VerifyLevel, reference};
+use crate::{Element, Metric, VectorId, VerifyLevel, Vfs, reference};
 
 const UUID: [u8; 16] = [3; 16];
 
@@ -20,8 +20,9 @@ fn space(metric: Metric, element: Element, dim: usize) -> Space {
 
 fn vector(space: &Space, rng: &mut SplitMix64) -> Vec<u8> {
     let mut around = SplitMix64::new(rng.below(12));
-    let values: Vec<f32> =
-        (0..space.dim()).map(|_| (8.0 * around.next_normal() + 2.0 * rng.next_normal()).clamp(-90.0, 90.0) as f32 / 4.0).collect();
+    let values: Vec<f32> = (0..space.dim())
+        .map(|_| (8.0 * around.next_normal() + 2.0 * rng.next_normal()).clamp(-90.0, 90.0) as f32 / 4.0)
+        .collect();
     match space.element() {
         Element::U8 => values.iter().map(|v| (v * 2.0 + 100.0) as u8).collect(),
         Element::I8 => space.element().encode(&values.iter().map(|v| v * 3.0 + 0.6).collect::<Vec<_>>()),
@@ -63,7 +64,8 @@ impl Model {
             }
             60..90 => {
                 let names: Vec<VectorId> = ids.iter().map(|&id| VectorId(id)).collect();
-                let known: std::collections::BTreeSet<u64> = ids.iter().copied().filter(|id| self.live.contains_key(id)).collect();
+                let known: std::collections::BTreeSet<u64> =
+                    ids.iter().copied().filter(|id| self.live.contains_key(id)).collect();
                 let report = self.index().delete(&names).expect("a delete");
                 assert_eq!(report.applied, known.len() as u64);
                 known.iter().for_each(|id| {
@@ -168,7 +170,10 @@ fn extremes() {
     assert_eq!(found, []);
     let zero = SearchParams { nprobe: 0, ..SearchParams::default() };
     assert!(matches!(searcher.search_into(&[0; 4], &zero, &mut found), Err(crate::AnnError::InvalidParam { .. })));
-    assert!(matches!(searcher.search_into(&[0; 3], &SearchParams::default(), &mut found), Err(crate::AnnError::Shape { .. })));
+    assert!(matches!(
+        searcher.search_into(&[0; 3], &SearchParams::default(), &mut found),
+        Err(crate::AnnError::Shape { .. })
+    ));
     index.insert(&[VectorId(u64::MAX)], &[255; 4]).expect("an insert");
     let again = index.insert(&[VectorId(1), VectorId(u64::MAX)], &[1; 8]);
     assert!(matches!(again, Err(crate::AnnError::AlreadyExists { id: u64::MAX })));
@@ -228,11 +233,13 @@ fn golden_index() {
         let index = Index::open_on(Arc::clone(&vfs), Runtime::default()).expect("an index");
         assert_eq!(Some(index.len()), json["live_after_open"].as_u64());
         let ids: Vec<String> = index.ids().iter().map(|id| id.0.to_string()).collect();
-        let expected: Vec<&str> = json["ids"].as_array().expect("ids").iter().map(|id| id.as_str().expect("text")).collect();
+        let expected: Vec<&str> =
+            json["ids"].as_array().expect("ids").iter().map(|id| id.as_str().expect("text")).collect();
         assert_eq!(ids, expected);
         let cases = json["results"].as_array().expect("results");
         for case in cases {
-            let query: Vec<u8> = case["query"].as_array().expect("a row").iter().map(|v| v.as_u64().expect("a byte") as u8).collect();
+            let query: Vec<u8> =
+                case["query"].as_array().expect("a row").iter().map(|v| v.as_u64().expect("a byte") as u8).collect();
             let mut found = Vec::new();
             let params = SearchParams { nprobe: usize::MAX, ..SearchParams::default() };
             index.searcher().search_into(&query, &params, &mut found).expect("results");

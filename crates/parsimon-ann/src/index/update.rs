@@ -55,7 +55,13 @@ impl Core {
     }
 
     /// Puts a stored row into its postings; at least one takes it. The caller holds the gate.
-    fn place(&self, iid: u32, row: &[u8], chosen: Option<Vec<u32>>, scratch: &mut HeadScratch) -> Result<(), StorageError> {
+    fn place(
+        &self,
+        iid: u32,
+        row: &[u8],
+        chosen: Option<Vec<u32>>,
+        scratch: &mut HeadScratch,
+    ) -> Result<(), StorageError> {
         let query = self.space.row_query(row);
         let mut written: Vec<u32> = Vec::new();
         let mut chosen = chosen;
@@ -189,7 +195,8 @@ impl Core {
             let chosen = self.choose(&batch.rows);
             let lsn = wal.append(&Entry::Upsert { ids: batch.ids.clone(), rows: batch.logged.concat() })?;
             let mut scratch = HeadScratch::default();
-            for ((&ext, row), chosen) in batch.ids.iter().zip(batch.rows.chunks_exact(self.space.stride())).zip(chosen) {
+            for ((&ext, row), chosen) in batch.ids.iter().zip(batch.rows.chunks_exact(self.space.stride())).zip(chosen)
+            {
                 report.replaced += u64::from(self.apply_upsert(ext, row, lsn, chosen, &mut scratch)?);
                 report.applied += 1;
             }
@@ -218,7 +225,11 @@ impl Core {
     fn update(&self, ids: &[VectorId], vectors: &[u8], is_insert: bool) -> Result<UpdateReport, AnnError> {
         let size = self.space.vector_bytes();
         if vectors.len() != ids.len() * size {
-            return Err(AnnError::Shape { what: "bytes of the batch", expected: ids.len() * size, actual: vectors.len() });
+            return Err(AnnError::Shape {
+                what: "bytes of the batch",
+                expected: ids.len() * size,
+                actual: vectors.len(),
+            });
         }
         let mut report = UpdateReport::default();
         let mut rows = Vec::with_capacity(ids.len() * self.space.stride());

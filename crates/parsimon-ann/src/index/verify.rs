@@ -96,7 +96,12 @@ impl Index {
 }
 
 /// Every chunk of every posting, and the copies of every id.
-fn check_chunks(vfs: &dyn Vfs, generation: &Generation, space: &Space, report: &mut VerifyReport) -> Result<(), AnnError> {
+fn check_chunks(
+    vfs: &dyn Vfs,
+    generation: &Generation,
+    space: &Space,
+    report: &mut VerifyReport,
+) -> Result<(), AnnError> {
     let manifest = &generation.manifest;
     let name = manifest.data_file.as_str();
     let format = chunk_format(space, manifest.uuid_bytes().expect("it was checked"));
@@ -154,6 +159,12 @@ fn check_chunks(vfs: &dyn Vfs, generation: &Generation, space: &Space, report: &
             }
         }
     }
+    check_copies(generation, &copies, report);
+    Ok(())
+}
+
+/// The account of copies: records of every id, and whether one is of its current version.
+fn check_copies(generation: &Generation, copies: &BTreeMap<u32, (u32, bool)>, report: &mut VerifyReport) {
     for (iid, &state) in generation.ids.state.iter().enumerate() {
         let (count, has_current) = copies.get(&(iid as u32)).copied().unwrap_or_default();
         if count != u32::from(generation.ids.copies[iid]) {
@@ -167,7 +178,6 @@ fn check_chunks(vfs: &dyn Vfs, generation: &Generation, space: &Space, report: &
             report.violation("free", "ids.bin", 0, format!("free id {iid} has records"));
         }
     }
-    Ok(())
 }
 
 fn check_ids(generation: &Generation, report: &mut VerifyReport) {

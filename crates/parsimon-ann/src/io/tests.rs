@@ -34,7 +34,8 @@ fn golden_formats() {
                 (Some(true), Some("ground_truth"), _) => {
                     let truth = GroundTruth::read(&path).unwrap_or_else(|e| panic!("{e}"));
                     assert_eq!(truth.queries(), case["ids"].as_array().expect("ids").len());
-                    let expected: Vec<f32> = case["distances"].as_array().expect("rows").iter().flat_map(floats).collect();
+                    let expected: Vec<f32> =
+                        case["distances"].as_array().expect("rows").iter().flat_map(floats).collect();
                     assert_eq!(truth.distances, expected);
                 }
                 (Some(true), _, Some("uint64" | "int64")) => {
@@ -87,7 +88,10 @@ fn round_trips() {
             std::fs::write(&path, &bytes[..cut]).expect("a file");
             let opened = VectorFile::open(&path);
             // fvecs of whole rows is a shorter file that makes sense.
-            assert!(opened.is_err() || opened.is_ok_and(|f| f.len() < 3 && name.ends_with("vecs")), "{name} cut to {cut}");
+            assert!(
+                opened.is_err() || opened.is_ok_and(|f| f.len() < 3 && name.ends_with("vecs")),
+                "{name} cut to {cut}"
+            );
         }
     }
 }

@@ -97,7 +97,11 @@ impl GroundTruth {
         let mut bytes = [(self.queries() as u32).to_le_bytes(), (self.k as u32).to_le_bytes()].concat();
         bytes.extend(self.ids.iter().flat_map(|id| id.to_le_bytes()));
         bytes.extend(self.distances.iter().flat_map(|d| d.to_le_bytes()));
-        file.write_all(&bytes).map_err(|source| VectorFileError::Io { file: path.to_owned(), action: "write", source })?;
+        file.write_all(&bytes).map_err(|source| VectorFileError::Io {
+            file: path.to_owned(),
+            action: "write",
+            source,
+        })?;
         Ok(file.commit()?)
     }
 
@@ -128,7 +132,8 @@ pub fn write_results(path: &Path, results: &[Vec<Neighbor>], k: usize) -> Result
     for (query, found) in results.iter().enumerate() {
         for i in 0..k {
             let (id, distance) = found.get(i).map_or((u64::from(u32::MAX), f32::INFINITY), |n| (n.id.0, n.distance));
-            let id = u32::try_from(id).map_err(|_| format(path, 0, format!("query {query} found id {id}, above 32 bits")))?;
+            let id = u32::try_from(id)
+                .map_err(|_| format(path, 0, format!("query {query} found id {id}, above 32 bits")))?;
             ids.extend(id.to_le_bytes());
             distances.extend(distance.to_le_bytes());
         }

@@ -105,7 +105,11 @@ fn vecs(map: Map, kind: Kind) -> Result<Table, VectorFileError> {
     for i in 0..n {
         let given = u32_at(&map, i * stride).expect("the row lies in the file");
         if given as usize != d {
-            return Err(format(map.path(), i * stride, format!("row {i} has dimension {}, row 0 has {d}", given as i32)));
+            return Err(format(
+                map.path(),
+                i * stride,
+                format!("row {i} has dimension {}, row 0 has {d}", given as i32),
+            ));
         }
     }
     Ok(Table { map, kind, n, d, begin: 4, stride })
@@ -138,7 +142,8 @@ fn npy(path: &Path) -> Result<Table, VectorFileError> {
         return Err(bad("only C order is read"));
     }
     let shape = value("shape").and_then(|v| v.strip_prefix('(')?.split_once(')')).map(|(shape, _)| shape);
-    let dims: Option<Result<Vec<usize>, _>> = shape.map(|s| s.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::parse::<usize>).collect());
+    let dims: Option<Result<Vec<usize>, _>> =
+        shape.map(|s| s.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::parse::<usize>).collect());
     let (n, d) = match dims {
         Some(Ok(dims)) => match <[usize; 2]>::try_from(dims) {
             Ok([n, d]) => (n, d),
@@ -251,8 +256,15 @@ impl VectorWriter {
                 return Err(VectorFileError::UnknownFormat { file: path.to_owned(), expected });
             }
         };
-        let mut writer =
-            VectorWriter { file: AtomicFile::create(path)?, path: path.to_owned(), element, dim, rows: 0, per_row, npy };
+        let mut writer = VectorWriter {
+            file: AtomicFile::create(path)?,
+            path: path.to_owned(),
+            element,
+            dim,
+            rows: 0,
+            per_row,
+            npy,
+        };
         let header = writer.header();
         writer.write(&header)?;
         Ok(writer)
@@ -266,7 +278,8 @@ impl VectorWriter {
                 Element::I8 => "|i1",
                 _ => "<f4",
             };
-            let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}, {}), }}", self.rows, self.dim);
+            let dict =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}, {}), }}", self.rows, self.dim);
             let mut header = b"\x93NUMPY\x01\x00".to_vec();
             header.extend(((NPY_HEADER - 10) as u16).to_le_bytes());
             header.extend(dict.as_bytes());
@@ -274,7 +287,11 @@ impl VectorWriter {
             header.push(b'\n');
             return header;
         }
-        if self.per_row { Vec::new() } else { [(self.rows as u32).to_le_bytes(), (self.dim as u32).to_le_bytes()].concat() }
+        if self.per_row {
+            Vec::new()
+        } else {
+            [(self.rows as u32).to_le_bytes(), (self.dim as u32).to_le_bytes()].concat()
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), VectorFileError> {

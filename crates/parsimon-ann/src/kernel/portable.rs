@@ -13,7 +13,9 @@ const INT_BLOCK: usize = 1 << 14;
 
 pub(super) fn scan(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, each: impl FnMut(usize, f64, f64)) {
     match (query, rows.element) {
-        (Wide::Float(query), Element::F32) => vectorize(level, FloatScan::<_, 4> { sums, query, rows, each, widen: |b| f32::from_le_bytes(b) }),
+        (Wide::Float(query), Element::F32) => {
+            vectorize(level, FloatScan::<_, 4> { sums, query, rows, each, widen: |b| f32::from_le_bytes(b) })
+        }
         (Wide::Float(query), Element::Bf16) => {
             let widen = |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16);
             vectorize(level, FloatScan::<_, 2, _> { sums, query, rows, each, widen });
@@ -26,7 +28,9 @@ pub(super) fn scan(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, each:
         (Wide::Int(query), Element::I8) => {
             vectorize(level, IntScan { sums, query, rows, each, widen: |b: u8| i16::from(b as i8) });
         }
-        (Wide::Float(_), Element::U8 | Element::I8) | (Wide::Int(_), _) => unreachable!("a query is widened for its rows"),
+        (Wide::Float(_), Element::U8 | Element::I8) | (Wide::Int(_), _) => {
+            unreachable!("a query is widened for its rows")
+        }
     }
 }
 

@@ -42,12 +42,17 @@ fn conformance() {
                             let term = if sums == Sums::Squares { (q - x) * (q - x) } else { q * x };
                             (sum + term, size + term.abs())
                         });
-                        let exact_norm: f64 = if sums == Sums::ProductsAndNorm { exact[i].iter().map(|x| x * x).sum() } else { 0.0 };
+                        let exact_norm: f64 =
+                            if sums == Sums::ProductsAndNorm { exact[i].iter().map(|x| x * x).sum() } else { 0.0 };
                         // Eight lanes at least: each sums dim / 8 terms.
-                        let tolerance = if element.is_integer() { 0.0 } else { f64::from(f32::EPSILON) * (dim as f64 / 8.0 + 8.0) };
+                        let tolerance =
+                            if element.is_integer() { 0.0 } else { f64::from(f32::EPSILON) * (dim as f64 / 8.0 + 8.0) };
                         let what = format!("{level} {element:?} dim {dim} {sums:?} row {i}");
                         assert!((sum - want).abs() <= tolerance * size, "{what}: {sum} != {want}");
-                        assert!((norm - exact_norm).abs() <= tolerance * exact_norm, "{what}: norm {norm} != {exact_norm}");
+                        assert!(
+                            (norm - exact_norm).abs() <= tolerance * exact_norm,
+                            "{what}: norm {norm} != {exact_norm}"
+                        );
                         seen += 1;
                     });
                     assert_eq!(seen, exact.len());

@@ -179,15 +179,14 @@ impl Generation {
             ("posts.bin", self.posts_file(uuid)),
             ("ids.bin", self.ids_file(uuid)),
         ];
-        let sum = |bytes: &[u8]| FileSum {
-            bytes: bytes.len() as u64,
-            crc32c: format!("{:08x}", crc32c::crc32c(bytes)),
-        };
+        let sum =
+            |bytes: &[u8]| FileSum { bytes: bytes.len() as u64, crc32c: format!("{:08x}", crc32c::crc32c(bytes)) };
         self.manifest.files = files.iter().map(|(name, bytes)| ((*name).to_owned(), sum(bytes))).collect();
         let value = serde_json::to_value(&self.manifest).expect("a manifest is plain data");
         let manifest = sorted(value).to_string().into_bytes();
 
-        let (dir, temporary) = (dir_name(self.manifest.generation), format!("{}.tmp", dir_name(self.manifest.generation)));
+        let (dir, temporary) =
+            (dir_name(self.manifest.generation), format!("{}.tmp", dir_name(self.manifest.generation)));
         remove_dir(vfs, &temporary)?;
         remove_dir(vfs, &dir)?;
         vfs.create_dir(&temporary).map_err(|e| StorageError::io(&temporary, "create", e))?;
@@ -235,7 +234,9 @@ impl Generation {
         let told = (manifest.heads, manifest.live, manifest.internal_ids, manifest.records);
         let found = (posts.len() as u64, live, ids.ext.len() as u64, records);
         if told != found {
-            return Err(bad(format!("heads, live, internal ids, records are {found:?}, the manifest says {told:?}")).into());
+            return Err(
+                bad(format!("heads, live, internal ids, records are {found:?}, the manifest says {told:?}")).into()
+            );
         }
         Ok((Generation { manifest, head_rows, posts, ids }, space))
     }
@@ -244,7 +245,8 @@ impl Generation {
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let sorted: BTreeMap<String, Value> = map.into_iter().map(|(key, value)| (key, self::sorted(value))).collect();
+            let sorted: BTreeMap<String, Value> =
+                map.into_iter().map(|(key, value)| (key, self::sorted(value))).collect();
             Value::Object(sorted.into_iter().collect())
         }
         other => other,
@@ -286,12 +288,14 @@ fn read_manifest(vfs: &dyn Vfs) -> Result<Manifest, StorageError> {
     let names = vfs.list("").map_err(|e| StorageError::io(".", "list", e))?;
     if !names.iter().any(|name| name == CURRENT) {
         let interrupted = names.iter().any(|name| parse_dir(name.trim_end_matches(".tmp")).is_some());
-        let why = if interrupted { "creating it was interrupted; create it again" } else { "the folder has no CURRENT" };
+        let why =
+            if interrupted { "creating it was interrupted; create it again" } else { "the folder has no CURRENT" };
         return Err(StorageError::NotAnIndex { why: why.into() });
     }
     let line = read_file(vfs, CURRENT)?;
     let bad = |what: &str| StorageError::damage(CURRENT, 0, what);
-    let text = std::str::from_utf8(&line).ok().and_then(|text| text.strip_suffix('\n')).ok_or_else(|| bad("it is no line"))?;
+    let text =
+        std::str::from_utf8(&line).ok().and_then(|text| text.strip_suffix('\n')).ok_or_else(|| bad("it is no line"))?;
     let (said, crc) = text.rsplit_once(' ').ok_or_else(|| bad("it has no checksum"))?;
     if crc != format!("{:08x}", crc32c::crc32c(said.as_bytes())) {
         return Err(bad("its checksum is wrong"));
@@ -337,9 +341,16 @@ impl Body {
     }
 }
 
-fn read_body(vfs: &dyn Vfs, manifest: &Manifest, name: &str, magic: &[u8; 8], uuid: Uuid) -> Result<Body, StorageError> {
+fn read_body(
+    vfs: &dyn Vfs,
+    manifest: &Manifest,
+    name: &str,
+    magic: &[u8; 8],
+    uuid: Uuid,
+) -> Result<Body, StorageError> {
     let path = format!("{}/{name}", dir_name(manifest.generation));
-    let sum = manifest.files.get(name).ok_or_else(|| StorageError::damage(&path, 0, "the manifest does not list it"))?;
+    let sum =
+        manifest.files.get(name).ok_or_else(|| StorageError::damage(&path, 0, "the manifest does not list it"))?;
     let file = vfs.open(&path, false).map_err(|e| StorageError::io(&path, "open", e))?;
     let length = file.len().map_err(|e| StorageError::io(&path, "read the length of", e))?;
     if length != sum.bytes || length < HEADER as u64 {
@@ -365,7 +376,8 @@ fn read_body(vfs: &dyn Vfs, manifest: &Manifest, name: &str, magic: &[u8; 8], uu
 
 /// Ids ascending, and rows in stored form. Heads are vectors of the index, so every element is one of its type.
 fn parse_heads(body: &Body, space: &Space) -> Result<(Vec<u32>, Vec<u8>), StorageError> {
-    let n = usize::try_from(body.count).ok().filter(|n| n.checked_mul(4).is_some_and(|bytes| bytes <= body.bytes.len()));
+    let n =
+        usize::try_from(body.count).ok().filter(|n| n.checked_mul(4).is_some_and(|bytes| bytes <= body.bytes.len()));
     let n = n.ok_or_else(|| body.damage("more heads than bytes"))?;
     let begin = (4 * n).next_multiple_of(64).min(body.bytes.len());
     let (ids, rows) = body.bytes.split_at(begin);

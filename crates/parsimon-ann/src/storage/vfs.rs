@@ -172,7 +172,10 @@ impl Vfs for StdVfs {
         let opened = if create { options.create(true).truncate(true).open(&path) } else { options.open(&path) };
         let file = match opened {
             // A read-only index can still be searched.
-            Err(e) if !create && matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            Err(e)
+                if !create
+                    && matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
                 File::open(&path)?
             }
             opened => opened?,

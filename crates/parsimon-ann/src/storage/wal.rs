@@ -19,8 +19,13 @@ pub(crate) const PAYLOAD_MAX: usize = 1 << 26;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Entry {
     /// Ids and their vectors, row after row in stored form (normalised, without the extra coordinate).
-    Upsert { ids: Vec<u64>, rows: Vec<u8> },
-    Delete { ids: Vec<u64> },
+    Upsert {
+        ids: Vec<u64>,
+        rows: Vec<u8>,
+    },
+    Delete {
+        ids: Vec<u64>,
+    },
     /// The last record of a log that has a successor.
     Seal,
 }
@@ -220,7 +225,8 @@ impl Wal {
 fn start(vfs: &dyn Vfs, uuid: Uuid, dim: u64, first_lsn: u64) -> Result<(Arc<dyn VfsFile>, String), StorageError> {
     let name = file_name(first_lsn);
     let file = vfs.open(&name, true).map_err(|e| StorageError::io(&name, "create", e))?;
-    let written = file.write_at(&header(uuid, dim, first_lsn), 0).and_then(|()| file.sync()).and_then(|()| vfs.sync_dir(""));
+    let written =
+        file.write_at(&header(uuid, dim, first_lsn), 0).and_then(|()| file.sync()).and_then(|()| vfs.sync_dir(""));
     written.map_err(|e| StorageError::io(&name, "write", e))?;
     Ok((file, name))
 }
@@ -332,7 +338,11 @@ pub(crate) fn replay(
                 replay.torn_bytes += file.bytes.len() as u64;
                 return Ok(replay);
             }
-            return Err(StorageError::damage(&file.name, 0, "the header of the log is wrong, or a log is missing before it"));
+            return Err(StorageError::damage(
+                &file.name,
+                0,
+                "the header of the log is wrong, or a log is missing before it",
+            ));
         }
         replay.sealed = false;
         let mut at = HEADER;

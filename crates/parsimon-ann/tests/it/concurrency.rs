@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parsimon_ann::{
-    Budget, Element, Index, IndexConfig, Metric, Rebuild, Runtime, SearchParams, Space, VectorId, VerifyLevel, Vfs, create,
+    Budget, Element, Index, IndexConfig, Metric, Rebuild, Runtime, SearchParams, Space, VectorId, VerifyLevel, Vfs,
+    create,
 };
 use parsimon_core::SplitMix64;
 use parsimon_testkit::SimDisk;
@@ -44,9 +45,9 @@ fn vector(id: u64, content: u8) -> [u8; DIM] {
 fn is_allowed(writes: &[Write], read: &Read) -> bool {
     // A write can be the latest one at a moment of the search unless it began after the search, or another one began after it
     // ended and ended before the search began.
-    let candidates = writes.iter().filter(|w| {
-        w.begin <= read.end && !writes.iter().any(|other| other.begin > w.end && other.end < read.begin)
-    });
+    let candidates = writes
+        .iter()
+        .filter(|w| w.begin <= read.end && !writes.iter().any(|other| other.begin > w.end && other.end < read.begin));
     let initially_dead = !writes.iter().any(|w| w.end < read.begin);
     candidates.map(|w| w.content).any(|content| content == read.found) || (initially_dead && read.found.is_none())
 }
@@ -74,7 +75,9 @@ fn run(seed: u64, writers: u64, operations: usize, rebuild: Rebuild) {
                         let content = (rng.below(4) > 0).then(|| rng.below(12) as u8);
                         let begin = tick();
                         match content {
-                            Some(content) => drop(index.upsert(&[VectorId(id)], &vector(id, content)).expect("an upsert")),
+                            Some(content) => {
+                                drop(index.upsert(&[VectorId(id)], &vector(id, content)).expect("an upsert"))
+                            }
                             None => drop(index.delete(&[VectorId(id)]).expect("a delete")),
                         }
                         log.push((id, Write { begin, end: tick(), content }));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parsimon_ann::{
-    AnnError, Element, Index, IndexConfig, Metric, Runtime, SearchParams, Space, StorageError, VectorId, VerifyLevel, Vfs, create,
+    AnnError, Element, Index, IndexConfig, Metric, Runtime, SearchParams, Space, StorageError, VectorId, VerifyLevel,
+    Vfs, create,
 };
 use parsimon_core::SplitMix64;
 use parsimon_testkit::SimDisk;
@@ -162,7 +163,8 @@ fn flipped_bits() {
     let disk = fresh();
     let mut expected = Expected::default();
     history(&DiskVfs::shared(&disk), 3, 60, &mut expected).expect("a history");
-    let baseline = contents(&Index::open_on(DiskVfs::shared(&disk.copy()), Runtime::default()).expect("an index")).expect("contents");
+    let baseline = contents(&Index::open_on(DiskVfs::shared(&disk.copy()), Runtime::default()).expect("an index"))
+        .expect("contents");
     let (mut detected, mut harmless) = (0, 0);
     for (name, length) in disk.files() {
         // Every bit of small files, every 13th of the data file.

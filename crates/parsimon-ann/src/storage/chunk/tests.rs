@@ -29,10 +29,11 @@ fn golden_checksums_and_geometry() {
             let element: Element = case["dtype"].as_str().expect("a name").parse().expect("a type");
             let space = Space::new(Metric::L2, element, number(&case["dim"]), None).expect("a space");
             let found = Geometry::of(&space);
-            let expected = ["chunk_blocks", "cap", "stride", "vectors_at", "chunk_bytes", "limit"].map(|key| match key {
-                "chunk_bytes" => number(&case["chunk_bytes"]),
-                key => number(&case[key]),
-            });
+            let expected =
+                ["chunk_blocks", "cap", "stride", "vectors_at", "chunk_bytes", "limit"].map(|key| match key {
+                    "chunk_bytes" => number(&case["chunk_bytes"]),
+                    key => number(&case[key]),
+                });
             let actual = [
                 found.chunk_blocks,
                 found.cap,

@@ -4,7 +4,8 @@ use serde_json::Value;
 use super::*;
 
 fn entry(record: &Value) -> Entry {
-    let numbers = |v: &Value| v.as_array().expect("a list").iter().map(|v| v.as_u64().expect("a number")).collect::<Vec<_>>();
+    let numbers =
+        |v: &Value| v.as_array().expect("a list").iter().map(|v| v.as_u64().expect("a number")).collect::<Vec<_>>();
     let ids = numbers(&record["ext"]);
     match record["kind"].as_str() {
         Some("upsert") => {

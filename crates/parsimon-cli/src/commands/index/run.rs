@@ -103,7 +103,13 @@ impl Run {
         cx.report(&steps, |steps| {
             let searches = steps.iter().filter(|s| s.recall.is_some());
             let line = |s: &Step| {
-                format!("step {}: {} live, recall {:.4}, p99 {:.0} us", s.step, s.live, s.recall.unwrap_or(0.0), s.us_p99.unwrap_or(0.0))
+                format!(
+                    "step {}: {} live, recall {:.4}, p99 {:.0} us",
+                    s.step,
+                    s.live,
+                    s.recall.unwrap_or(0.0),
+                    s.us_p99.unwrap_or(0.0)
+                )
             };
             searches.map(line).collect::<Vec<_>>().join("\n")
         })
@@ -171,7 +177,8 @@ impl Runner {
 
     fn truth(&self, step: usize) -> anyhow::Result<GroundTruth> {
         let names = [format!("step{step}.gt100"), format!("step{step}.bin")];
-        let found = self.gt_dir.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))).find(|path| path.exists());
+        let found =
+            self.gt_dir.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))).find(|path| path.exists());
         if let Some(path) = found {
             return Ok(GroundTruth::read(&path)?);
         }
@@ -189,7 +196,9 @@ impl Runner {
 
 fn write_report(dir: &std::path::Path, steps: &[Step]) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir)?;
-    let mut csv = String::from("step,operation,live,recall,qps,us_p50,us_p99,us_p999,scanned,splits,merges,reassigned,ram_bytes,disk_bytes\n");
+    let mut csv = String::from(
+        "step,operation,live,recall,qps,us_p50,us_p99,us_p999,scanned,splits,merges,reassigned,ram_bytes,disk_bytes\n",
+    );
     let number = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.4}"));
     for s in steps {
         let cells = [s.recall, s.qps, s.us_p50, s.us_p99, s.us_p999, s.scanned].map(number).join(",");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use parsimon::ann::io::{GroundTruth, VectorFile, write_results};
-use parsimon::ann::{Budget, Index, Neighbor, SearchParams, StdVfs, Vfs, VerifyLevel, salvage};
+use parsimon::ann::{Budget, Index, Neighbor, SearchParams, StdVfs, VerifyLevel, Vfs, salvage};
 use serde::Serialize;
 
 use super::{open, runtime};
@@ -68,7 +68,8 @@ pub(super) struct Searched {
 pub(super) fn search_all(index: &Index, queries: &VectorFile, k: usize, nprobe: usize) -> anyhow::Result<Searched> {
     let mut searcher = index.searcher();
     let params = SearchParams { k, nprobe, ..SearchParams::default() };
-    let mut all = Searched { results: Vec::new(), us: Vec::new(), postings_read: 0, records_scanned: 0, complete: true };
+    let mut all =
+        Searched { results: Vec::new(), us: Vec::new(), postings_read: 0, records_scanned: 0, complete: true };
     for i in 0..queries.len() {
         let mut found = Vec::new();
         let start = Instant::now();
@@ -118,7 +119,10 @@ impl Search {
         cx.report(&found, |f| {
             let recall = f.recall.map_or(String::new(), |recall| format!(", recall {recall:.4}"));
             let per_query = f.records_scanned as f64 / f.queries.max(1) as f64;
-            format!("{} queries{recall}, {per_query:.0} records each, {:.0} us p50, {:.0} us p99", f.queries, f.us_p50, f.us_p99)
+            format!(
+                "{} queries{recall}, {per_query:.0} records each, {:.0} us p50, {:.0} us p99",
+                f.queries, f.us_p50, f.us_p99
+            )
         })
     }
 }
@@ -169,7 +173,10 @@ impl Verify {
         cx.report(&report, |r| {
             let lines = r.violations.iter().map(|v| format!("{}: byte {}: {} ({})", v.file, v.offset, v.what, v.kind));
             let state = if r.clean { "clean" } else { "damaged" };
-            lines.chain([format!("{state}: {} live, {} heads, {} records", r.live, r.heads, r.records)]).collect::<Vec<_>>().join("\n")
+            lines
+                .chain([format!("{state}: {} live, {} heads, {} records", r.live, r.heads, r.records)])
+                .collect::<Vec<_>>()
+                .join("\n")
         })?;
         if is_clean { Ok(()) } else { Err(crate::failure::BadInput::new("the index is damaged").into()) }
     }
@@ -191,7 +198,9 @@ fn done(cx: &Context, index: &Index, jobs: u64, before: u64, start: Instant) -> 
         reclaimed_bytes: before.saturating_sub(stats.disk_bytes),
         seconds: start.elapsed().as_secs_f64(),
     };
-    cx.report(&done, |d| format!("generation {}, {} jobs, {} bytes less, {:.2} s", d.generation, d.jobs, d.reclaimed_bytes, d.seconds))
+    cx.report(&done, |d| {
+        format!("generation {}, {} jobs, {} bytes less, {:.2} s", d.generation, d.jobs, d.reclaimed_bytes, d.seconds)
+    })
 }
 
 /// Apply the log and publish a generation.
