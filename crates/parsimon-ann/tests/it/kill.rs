@@ -40,10 +40,11 @@ fn child() {
         let content = (rng.below(4) > 0).then(|| vector(&mut rng));
         let text = content.map_or("-".to_owned(), |content| number(content).to_string());
         say(format!("\nbegin {id} {text}\n"));
-        match content {
-            Some(content) => drop(index.upsert(&[VectorId(id)], &content).expect("an upsert")),
-            None => drop(index.delete(&[VectorId(id)]).expect("a delete")),
-        }
+        let report = match content {
+            Some(content) => index.upsert(&[VectorId(id)], &content),
+            None => index.delete(&[VectorId(id)]),
+        };
+        assert!(report.expect("an update").applied <= 1);
         say(format!("\nend {id} {text}\n"));
         if step % 40 == 39 {
             index.checkpoint().expect("a checkpoint");
