@@ -141,13 +141,13 @@ pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
         if effort == Effort::Smoke { ("kodaksift_20k.u8bin", 5_000) } else { ("photosift_200k.u8bin", 50_000) };
     let query_file = if effort == Effort::Smoke { "kodaksift_query_500.u8bin" } else { "photosift_query_1k.u8bin" };
     let (base, queries) = (VectorFile::open(&data.join(file))?, VectorFile::open(&data.join(query_file))?);
-    if sink.wants("static", &format!("{n}")) {
+    if sink.wants(&format!("static {n}"), "") {
         fixed(&base, &queries, n, sink)?;
     }
-    if effort != Effort::Smoke && sink.wants("static", "200000") {
+    if effort != Effort::Smoke && sink.wants("static 200000", "") {
         fixed(&base, &queries, base.len(), sink)?;
     }
-    if sink.wants("insert", "") {
+    if sink.wants(&format!("insert {n}"), "") {
         insert(&base, n, sink)?;
     }
     Ok(())

@@ -76,7 +76,7 @@ impl Run<'_> {
             index.maintain(&Budget::default())?;
             maintain += cpu_seconds() - start;
             inserted += self.per_day;
-            if (day + 1) % self.every == 0 || day + 1 == self.days {
+            if (day + 1).is_multiple_of(self.every) || day + 1 == self.days {
                 let us = |seconds: f64| seconds * 1e6 / inserted as f64;
                 days.push(self.measure(&index, &live, day + 1, us(insert), us(maintain))?);
                 (insert, maintain, inserted) = (0.0, 0.0, 0);

@@ -26,6 +26,8 @@ use crate::{AnnError, Index, Metric, Space, StorageError};
 /// Vectors on which the size of leaves is tried.
 const TRIAL: usize = 10_000;
 const TRIALS: usize = 6;
+/// How far the number of heads may be from the wanted one.
+const RATIO_ERROR: f64 = 0.03;
 /// Measured: leaves of target size t give about this many heads a vector, times t.
 const HEADS_PER_LEAF: f64 = 1.85;
 const FANOUT_MAX: usize = 32;
@@ -225,6 +227,9 @@ fn leaf_size<'r>(space: &Space, config: &IndexConfig, n: usize, row: &(impl Fn(u
         let error = (heads - wanted).abs();
         if error < best.0 {
             best = (error, leaf);
+        }
+        if error <= RATIO_ERROR * wanted {
+            break;
         }
         if heads > wanted {
             low = leaf + 1

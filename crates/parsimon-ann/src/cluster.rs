@@ -32,6 +32,18 @@ pub(crate) fn decode(space: &Space, row: &[u8]) -> Vec<f32> {
     values
 }
 
+/// A row as the kernels take it.
+fn widened(space: &Space, row: &[u8]) -> Wide {
+    Wide::Float(decode(space, row))
+}
+
+fn floats(x: &Wide) -> &[f32] {
+    match x {
+        Wide::Float(values) => values,
+        Wide::Int(_) => unreachable!("clusters are made of floats"),
+    }
+}
+
 fn normalise(values: &mut [f32]) {
     let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
     if norm > 0.0 {
@@ -48,20 +60,19 @@ struct Centers {
 
 impl Centers {
     /// `each(k, D(x, c_k))` for every center.
-    fn distances(&self, x: Wide, mut each: impl FnMut(usize, f64)) -> Wide {
+    fn distances(&self, x: &Wide, mut each: impl FnMut(usize, f64)) {
         let rows = Rows { bytes: bytemuck::cast_slice(&self.rows), stride: 4 * self.dim, element: Element::F32 };
         if self.is_cosine {
-            scan(Level::best(), Sums::Products, &x, rows, |k, sum, _| each(k, 1.0 - sum));
+            scan(Level::best(), Sums::Products, x, rows, |k, sum, _| each(k, 1.0 - sum));
         } else {
-            scan(Level::best(), Sums::Squares, &x, rows, |k, sum, _| each(k, sum));
+            scan(Level::best(), Sums::Squares, x, rows, |k, sum, _| each(k, sum));
         }
-        x
     }
 
     /// The center of least `D + penalty_k`, and its `D`.
-    fn nearest(&self, x: &[f32], penalty: &[f64]) -> (usize, f64) {
+    fn nearest(&self, x: &Wide, penalty: &[f64]) -> (usize, f64) {
         let mut best = (f64::INFINITY, 0, 0.0);
-        self.distances(Wide::Float(x.to_vec()), |k, distance| {
+        self.distances(x, |k, distance| {
             let cost = distance + penalty[k];
             if cost < best.0 {
                 best = (cost, k, distance);
@@ -79,7 +90,7 @@ struct Round {
     counts: Vec<usize>,
 }
 
-fn assign(centers: &Centers, sample: &[Vec<f32>], penalty: &[f64]) -> Round {
+fn assign(centers: &Centers, sample: &[Wide], penalty: &[f64]) -> Round {
     let nearest: Vec<(usize, f64)> = sample.iter().map(|x| centers.nearest(x, penalty)).collect();
     let mut counts = vec![0; penalty.len()];
     nearest.iter().for_each(|&(k, _)| counts[k] += 1);
@@ -117,7 +128,7 @@ pub(crate) fn cluster<'r>(
     let centers = Centers { is_cosine, dim, rows: means(space, n, row, k.min(n), &mut rng) };
     let k = centers.rows.len() / dim;
     let zero = vec![0.0; k];
-    let label = |i: usize| centers.nearest(&decode(space, row(i)), &zero);
+    let label = |i: usize| centers.nearest(&widened(space, row(i)), &zero);
     let nearest: Vec<(usize, f64)> =
         if n >= PARALLEL { (0..n).into_par_iter().map(label).collect() } else { (0..n).map(label).collect() };
     let mut medoids = vec![(f64::INFINITY, 0u32); k];
@@ -130,7 +141,7 @@ pub(crate) fn cluster<'r>(
     // The labels refer to what is returned, not to the means that led there.
     let rows = medoids.iter().flat_map(|&i| decode(space, row(i as usize))).collect();
     let centers = Centers { is_cosine, dim, rows };
-    let label = |i: usize| centers.nearest(&decode(space, row(i)), &zero).0 as u32;
+    let label = |i: usize| centers.nearest(&widened(space, row(i)), &zero).0 as u32;
     let labels = if n >= PARALLEL { (0..n).into_par_iter().map(label).collect() } else { (0..n).map(label).collect() };
     Clusters { labels, medoids }
 }
@@ -139,18 +150,22 @@ pub(crate) fn cluster<'r>(
 fn means<'r>(space: &Space, n: usize, row: &impl Fn(usize) -> &'r [u8], k: usize, rng: &mut SplitMix64) -> Vec<f32> {
     let dim = space.row_dim();
     let is_cosine = space.metric() == Metric::Cosine;
-    let draw = |rng: &mut SplitMix64, count: usize| -> Vec<Vec<f32>> {
+    let draw = |rng: &mut SplitMix64, count: usize| -> Vec<Wide> {
         if count >= n {
-            return (0..n).map(|i| decode(space, row(i))).collect();
+            return (0..n).map(|i| widened(space, row(i))).collect();
         }
-        distinct(rng, n, count).into_iter().map(|i| decode(space, row(i))).collect()
+        distinct(rng, n, count).into_iter().map(|i| widened(space, row(i))).collect()
     };
+    if k == 1 {
+        return mean(space, n, row);
+    }
     let mut sample = draw(rng, SAMPLE);
     let zero = vec![0.0; k];
     let mut best: Option<(Centers, Round)> = None;
     for _ in 0..TRIES {
         let picked = distinct(rng, sample.len(), k);
-        let centers = Centers { is_cosine, dim, rows: picked.iter().flat_map(|&i| sample[i].clone()).collect() };
+        let centers =
+            Centers { is_cosine, dim, rows: picked.iter().flat_map(|&i| floats(&sample[i])).copied().collect() };
         let round = assign(&centers, &sample, &zero);
         if best.as_ref().is_none_or(|(_, kept)| round.cost < kept.cost) {
             best = Some((centers, round));
@@ -178,6 +193,19 @@ fn means<'r>(space: &Space, n: usize, row: &impl Fn(usize) -> &'r [u8], k: usize
     centers.rows
 }
 
+/// The mean of all rows.
+fn mean<'r>(space: &Space, n: usize, row: &impl Fn(usize) -> &'r [u8]) -> Vec<f32> {
+    let mut sums = vec![0.0f64; space.row_dim()];
+    for i in 0..n {
+        sums.iter_mut().zip(decode(space, row(i))).for_each(|(sum, v)| *sum += f64::from(v));
+    }
+    let mut mean: Vec<f32> = sums.iter().map(|sum| (sum / n as f64) as f32).collect();
+    if space.metric() == Metric::Cosine {
+        normalise(&mut mean);
+    }
+    mean
+}
+
 /// How much one member more costs: bounded by how far the largest cluster reaches beyond its mean, and by the mean distance.
 fn lambda(round: &Round, n: usize) -> f64 {
     let largest = (0..round.counts.len()).max_by_key(|&k| (round.counts[k], usize::MAX - k)).unwrap_or(0);
@@ -189,11 +217,11 @@ fn lambda(round: &Round, n: usize) -> f64 {
 }
 
 /// Moves centers to the means of their members; an empty cluster takes the farthest member of the largest. Returns how far they went.
-fn update(centers: &mut Centers, sample: &[Vec<f32>], round: &Round) -> f64 {
+fn update(centers: &mut Centers, sample: &[Wide], round: &Round) -> f64 {
     let (dim, k) = (centers.dim, round.counts.len());
     let mut sums = vec![0.0f64; k * dim];
     for (x, &label) in sample.iter().zip(&round.labels) {
-        for (sum, &v) in sums[label * dim..][..dim].iter_mut().zip(x) {
+        for (sum, &v) in sums[label * dim..][..dim].iter_mut().zip(floats(x)) {
             *sum += f64::from(v);
         }
     }
@@ -204,7 +232,7 @@ fn update(centers: &mut Centers, sample: &[Vec<f32>], round: &Round) -> f64 {
     let mut moved = 0.0;
     for cluster in 0..k {
         let mut center: Vec<f32> = match (round.counts[cluster], farthest) {
-            (0, Some(i)) => sample[i].clone(),
+            (0, Some(i)) => floats(&sample[i]).to_vec(),
             (0, None) => continue,
             (count, _) => sums[cluster * dim..][..dim].iter().map(|&sum| (sum / count as f64) as f32).collect(),
         };

@@ -62,7 +62,7 @@ impl Element {
     ///
     /// When `bytes` is not whole elements.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        assert_eq!(bytes.len() % self.size(), 0, "bytes must be whole elements");
+        assert!(bytes.len().is_multiple_of(self.size()), "bytes must be whole elements");
         let halves = bytes.as_chunks::<2>().0.iter();
         match self {
             Element::F32 => bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),

@@ -90,10 +90,10 @@ impl Jobs {
             if queue.is_closed {
                 return None;
             }
-            if !queue.is_paused {
-                if let Some(job) = Self::pop(&mut queue) {
-                    return Some(job);
-                }
+            if !queue.is_paused
+                && let Some(job) = Self::pop(&mut queue)
+            {
+                return Some(job);
             }
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }

@@ -150,7 +150,7 @@ impl SimDisk {
             // 0: nothing survives, 1: everything, else each sector by a coin. Later writes to a sector come after earlier ones.
             let mode = next(&mut seed) % 4;
             for change in &sectors {
-                if mode == 1 || (mode > 1 && next(&mut seed) % 2 == 0) {
+                if mode == 1 || (mode > 1 && next(&mut seed).is_multiple_of(2)) {
                     apply(&mut bytes, change);
                 }
             }

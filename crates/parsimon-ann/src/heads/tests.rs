@@ -74,7 +74,7 @@ fn two_level_recall() {
         for id in 0..base.len() as u32 {
             heads.insert(id, base.row(id as usize));
             exact.insert(id, base.row(id as usize));
-            if id % 3 == 0 && id > 100 {
+            if id.is_multiple_of(3) && id > 100 {
                 heads.remove(id - 100);
                 exact.remove(id - 100);
             }

@@ -114,7 +114,10 @@ impl Core {
         let query = self.space.row_query(row);
         let next = version.wrapping_add(1);
         let mut written = Vec::new();
-        while is_current {
+        loop {
+            if !is_current {
+                break;
+            }
             let selection = select(&self.space, &self.config, &self.heads(), &query, *posting, scratch);
             let Selection::Heads(heads) = selection else { break };
             let mut missed = false;

@@ -90,7 +90,7 @@ impl Core {
             None => Records::default(),
         };
         // A part-filled last chunk belongs to the published generation: it moves back to memory and is written elsewhere when full.
-        if tail.len() == 0 && posting.on_disk % cap != 0 {
+        if tail.len() == 0 && !posting.on_disk.is_multiple_of(cap) {
             let last = posting.chunks.len() - 1;
             self.read_last(head, &posting, last, &mut tail)?;
             posting.on_disk -= tail.len();

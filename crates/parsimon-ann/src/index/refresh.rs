@@ -34,7 +34,7 @@ impl Core {
     pub(super) fn is_refreshed(&self, head: u32) -> bool {
         let compat = self.runtime.compat;
         let round = self.sweep_round.load(Ordering::Relaxed);
-        !compat.no_reassign && !compat.gc_at_overflow_only && head.wrapping_add(round) % REFRESH_ROUNDS == 0
+        !compat.no_reassign && !compat.gc_at_overflow_only && head.wrapping_add(round).is_multiple_of(REFRESH_ROUNDS)
     }
 
     /// Gives the vectors whose nearest head this is the postings that they would get in a fresh build. The caller holds the gate.
@@ -106,10 +106,10 @@ impl Core {
         for head in near {
             let Some(posting) = self.postings.open(head) else { continue };
             let mut see = |iid: u32, version: u16| {
-                if let Some(held) = holders.get_mut(&iid).filter(|held| held.last() != Some(&head)) {
-                    if !self.ids.is_stale(iid, version, u64::MAX) {
-                        held.push(head);
-                    }
+                if let Some(held) = holders.get_mut(&iid).filter(|held| held.last() != Some(&head))
+                    && !self.ids.is_stale(iid, version, u64::MAX)
+                {
+                    held.push(head);
                 }
             };
             self.pool.read(head, &posting.chunks, &mut Vec::new(), |chunk| {

@@ -150,7 +150,7 @@ impl Index {
         params: &SearchParams<'_>,
     ) -> Result<Vec<(Vec<Neighbor>, SearchOutcome)>, AnnError> {
         let size = self.core.space.vector_bytes();
-        if queries.len() % size != 0 {
+        if !queries.len().is_multiple_of(size) {
             return Err(AnnError::Shape { what: "bytes of the queries", expected: size, actual: queries.len() % size });
         }
         let search = |searcher: &mut Searcher, query: &[u8]| {

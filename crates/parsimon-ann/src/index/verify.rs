@@ -159,6 +159,12 @@ fn check_chunks(
             }
         }
     }
+    check_copies(generation, &copies, report);
+    Ok(())
+}
+
+/// The account of copies: records of every id, and whether one is of its current version.
+fn check_copies(generation: &Generation, copies: &BTreeMap<u32, (u32, bool)>, report: &mut VerifyReport) {
     for (iid, &state) in generation.ids.state.iter().enumerate() {
         let (count, has_current) = copies.get(&(iid as u32)).copied().unwrap_or_default();
         if count != u32::from(generation.ids.copies[iid]) {
@@ -172,7 +178,6 @@ fn check_chunks(
             report.violation("free", "ids.bin", 0, format!("free id {iid} has records"));
         }
     }
-    Ok(())
 }
 
 fn check_ids(generation: &Generation, report: &mut VerifyReport) {

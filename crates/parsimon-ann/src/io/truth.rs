@@ -84,7 +84,7 @@ impl GroundTruth {
 
     /// How many queries there are.
     pub fn queries(&self) -> usize {
-        if self.k == 0 { 0 } else { self.ids.len() / self.k }
+        self.ids.len().checked_div(self.k).unwrap_or(0)
     }
 
     /// Writes the file beside `path` and renames it.

@@ -97,7 +97,7 @@ fn vecs(map: Map, kind: Kind) -> Result<Table, VectorFileError> {
     }
     let d = d as usize;
     let stride = 4 + d * kind.size();
-    if map.len() % stride != 0 {
+    if !map.len().is_multiple_of(stride) {
         let what = format!("rows of {stride} bytes do not fill the file of {} bytes", map.len());
         return Err(format(map.path(), map.len() / stride * stride, what));
     }

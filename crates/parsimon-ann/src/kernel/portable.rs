@@ -74,8 +74,8 @@ fn fold<const SIZE: usize>(query: &[f32], row: &[u8], add: impl Fn(f32, f32, [u8
     let (rows, row_tail) = row.as_chunks::<LANES>();
     let mut acc = [0.0f32; LANES];
     for (q, x) in queries.iter().zip(rows) {
-        for lane in 0..LANES {
-            acc[lane] = add(acc[lane], q[lane], x[lane]);
+        for (acc, (&q, &x)) in acc.iter_mut().zip(q.iter().zip(x)) {
+            *acc = add(*acc, q, x);
         }
     }
     let mut tail = 0.0;

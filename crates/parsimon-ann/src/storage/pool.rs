@@ -37,10 +37,10 @@ impl FreeList {
     /// The first of `n` neighbouring chunks; `None` when the file would pass 2^32 chunks.
     pub(crate) fn take(&self, n: u32) -> Option<u32> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if n == 1 {
-            if let Some(chunk) = state.free.pop_first() {
-                return Some(chunk);
-            }
+        if n == 1
+            && let Some(chunk) = state.free.pop_first()
+        {
+            return Some(chunk);
         }
         if let Some(first) = state.run_of(n) {
             for chunk in first..first + n {

@@ -74,12 +74,11 @@ fn run(seed: u64, writers: u64, operations: usize, rebuild: Rebuild) {
                         let id = rng.below(IDS / writers) * writers + w;
                         let content = (rng.below(4) > 0).then(|| rng.below(12) as u8);
                         let begin = tick();
-                        match content {
-                            Some(content) => {
-                                drop(index.upsert(&[VectorId(id)], &vector(id, content)).expect("an upsert"))
-                            }
-                            None => drop(index.delete(&[VectorId(id)]).expect("a delete")),
-                        }
+                        let report = match content {
+                            Some(content) => index.upsert(&[VectorId(id)], &vector(id, content)),
+                            None => index.delete(&[VectorId(id)]),
+                        };
+                        assert!(report.expect("an update").applied <= 1);
                         log.push((id, Write { begin, end: tick(), content }));
                         if step % 64 == 0 {
                             index.maintain(&Budget { jobs: Some(20), stop: None }).expect("maintenance");

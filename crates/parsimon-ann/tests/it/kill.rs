@@ -12,9 +12,9 @@ use parsimon_ann::{
 };
 use parsimon_core::SplitMix64;
 
-/// Where the child finds its index, and its seed.
-const DIR: &str = "PARSIMON_ANN_KILL_DIR";
-const SEED: &str = "PARSIMON_ANN_KILL_SEED";
+/// Where the child finds its seed and its index, in the folder it is started in.
+const SEED: &str = "kill-seed";
+const INDEX: &str = "index";
 const KILLS: u64 = 200;
 const IDS: u64 = 200;
 
@@ -30,8 +30,8 @@ fn number(vector: [u8; 4]) -> u32 {
 /// test below starts it.
 #[test]
 fn child() {
-    let (Ok(dir), Ok(seed)) = (std::env::var(DIR), std::env::var(SEED)) else { return };
-    let index = Index::open(Path::new(&dir), Runtime::default()).expect("an index");
+    let Ok(seed) = std::fs::read_to_string(SEED) else { return };
+    let index = Index::open(Path::new(INDEX), Runtime::default()).expect("an index");
     let mut rng = SplitMix64::new(seed.parse().expect("a number"));
     let mut out = std::io::stdout().lock();
     let mut say = |line: String| out.write_all(line.as_bytes()).and_then(|()| out.flush()).expect("the parent listens");
@@ -40,10 +40,11 @@ fn child() {
         let content = (rng.below(4) > 0).then(|| vector(&mut rng));
         let text = content.map_or("-".to_owned(), |content| number(content).to_string());
         say(format!("\nbegin {id} {text}\n"));
-        match content {
-            Some(content) => drop(index.upsert(&[VectorId(id)], &content).expect("an upsert")),
-            None => drop(index.delete(&[VectorId(id)]).expect("a delete")),
-        }
+        let report = match content {
+            Some(content) => index.upsert(&[VectorId(id)], &content),
+            None => index.delete(&[VectorId(id)]),
+        };
+        assert!(report.expect("an update").applied <= 1);
         say(format!("\nend {id} {text}\n"));
         if step % 40 == 39 {
             index.checkpoint().expect("a checkpoint");
@@ -66,7 +67,7 @@ fn distance(content: u32) -> f32 {
 #[test]
 fn killed_writers_lose_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
-    let place = dir.path().join("index");
+    let place = dir.path().join(INDEX);
     let space = Space::new(Metric::L2, Element::U8, 4, None).expect("a space");
     let config = IndexConfig { posting_limit: Some(16), ..IndexConfig::default() };
     drop(Index::create(&place, &space, &config, [4; 16], Runtime::default()).expect("an index"));
@@ -74,10 +75,10 @@ fn killed_writers_lose_nothing() {
     let mut expected: BTreeMap<u64, f32> = BTreeMap::new();
     let mut acknowledged = 0;
     for kill in 0..KILLS {
+        std::fs::write(dir.path().join(SEED), kill.to_string()).expect("a file");
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "kill::child", "--nocapture", "--test-threads", "1"])
-            .env(DIR, &place)
-            .env(SEED, kill.to_string())
+            .current_dir(dir.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -25,8 +25,12 @@ pub(crate) struct IndexArgs {
 enum IndexCommand {
     Create(write::Create),
     Build(write::Build),
-    Insert(write::Insert),
-    Upsert(write::Upsert),
+    /// Add vectors under new ids.
+    #[command(after_help = "Example: parsimon index insert idx --data more.u8bin --start 200000")]
+    Insert(write::Vectors),
+    /// Add vectors, replacing those of the same ids.
+    #[command(after_help = "Example: parsimon index upsert idx --data more.u8bin --ids ids.npy")]
+    Upsert(write::Vectors),
     Delete(write::Delete),
     Search(state::Search),
     Stats(state::Stats),
@@ -46,8 +50,8 @@ impl IndexArgs {
         match self.command {
             IndexCommand::Create(args) => args.run(cx),
             IndexCommand::Build(args) => args.run(cx),
-            IndexCommand::Insert(args) => args.0.run(cx, true),
-            IndexCommand::Upsert(args) => args.0.run(cx, false),
+            IndexCommand::Insert(args) => args.run(cx, true),
+            IndexCommand::Upsert(args) => args.run(cx, false),
             IndexCommand::Delete(args) => args.run(cx),
             IndexCommand::Search(args) => args.run(cx),
             IndexCommand::Stats(args) => args.run(cx),

@@ -137,6 +137,7 @@ impl Build {
     }
 }
 
+/// The vectors of an insert or an upsert.
 #[derive(Args)]
 pub(crate) struct Vectors {
     dir: PathBuf,
@@ -150,16 +151,6 @@ pub(crate) struct Vectors {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "ids")]
     start: u64,
 }
-
-/// Add vectors under new ids.
-#[derive(Args)]
-#[command(after_help = "Example: parsimon index insert idx --data more.u8bin --start 200000")]
-pub(crate) struct Insert(#[command(flatten)] pub(crate) Vectors);
-
-/// Add vectors, replacing those of the same ids.
-#[derive(Args)]
-#[command(after_help = "Example: parsimon index upsert idx --data more.u8bin --ids ids.npy")]
-pub(crate) struct Upsert(#[command(flatten)] pub(crate) Vectors);
 
 #[derive(Serialize)]
 struct Rejected {
