@@ -1,5 +1,4 @@
 //! VPTQ layers in Hugging Face folders: the configuration and the tensors of a layer, read with every check and written so that they come back.
-//! PAPER(vptq §4)
 
 mod config;
 mod error;

@@ -29,8 +29,7 @@ pub(crate) fn sum(terms: impl Iterator<Item = f64>) -> f64 {
 /// Draws an index in proportion to `weight(i) >= 0`, given the sums of the chunks. Without a positive weight it draws nothing and consumes no number.
 pub(crate) fn draw(sums: &[f64], n: usize, weight: impl Fn(usize) -> f64, rng: &mut SplitMix64) -> Option<usize> {
     let total = sum(sums.iter().copied());
-    // Written so that a NaN draws nothing.
-    if !(total > 0.0) {
+    if total.is_nan() || total <= 0.0 {
         return None;
     }
     let target = rng.next_f64() * total;

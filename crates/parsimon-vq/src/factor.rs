@@ -12,7 +12,7 @@ const BLOCK: usize = 64;
 /// Rows of a strip of the trailing update.
 const STRIP: usize = 128;
 
-/// `U [k, k]` and the damping that it took. PAPER(vptq §3.6)
+/// `U [k, k]` and the damping that it took.
 #[derive(Clone, PartialEq, Debug)]
 pub struct InverseFactor {
     /// Upper triangular, row-major.

@@ -159,7 +159,7 @@ impl Diagnose for KMeansError {
 /// Most centroids of a codebook: a code is 16 bits.
 pub(crate) const K_MAX: usize = 1 << 16;
 
-/// Weighted k-means of `x` with weights `w` (all 1 where absent), drawing from `rng`. PAPER(vptq §3.2)
+/// Weighted k-means of `x` with weights `w` (all 1 where absent), drawing from `rng`.
 ///
 /// ```text
 /// a_i = argmin_c D(x_i, C_c), lowest c on ties      inertia = sum w_i D(x_i, C_{a_i})      C_c = sum w_i x_i / sum w_i over a_i = c

@@ -163,7 +163,7 @@ impl VptqLinear {
     }
 
     /// Writes the weights `[m, k]` with the roundings of the file format: sums of two centroids, the scaled value and the value with its bias are
-    /// each rounded to the float type once. Equal bit for bit to what the authors' package decodes on a CPU. PAPER(vptq §4.4)
+    /// each rounded to the float type once. Equal bit for bit to what the authors' package decodes on a CPU.
     ///
     /// # Panics
     ///

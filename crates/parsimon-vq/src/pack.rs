@@ -1,5 +1,5 @@
 //! Codes in words: for every row of codes a stream of bits, `main | residual << log2 K` for each column, least significant bit first, in
-//! little-endian 32-bit words, filled up with zeros to a whole word. PAPER(vptq §4.3)
+//! little-endian 32-bit words, filled up with zeros to a whole word.
 
 /// Bits of a code below `k`; 0 for no codebook.
 pub fn bits_for(k: usize) -> usize {

@@ -81,20 +81,19 @@ impl Vptq {
         linear.dequantize_into(&mut decoded);
         report.rel = layer.proxy_error(decoded.into_iter().map(f64::from));
         report.bits = linear.bits();
-        self.warn(layer, &mut report);
+        self.warn(layer, &linear, &mut report);
         Ok((linear, report))
     }
 
-    fn warn(&self, layer: &Layer<'_>, report: &mut LayerReport) {
-        let outliers = usize::from(self.config.outlier.is_some() && report.kmeans.len() > self.config.groups);
-        for (i, kmeans) in report.kmeans.iter().enumerate() {
-            let expected = match &self.config.outlier {
-                Some(outlier) if i < outliers && report.kmeans.len() % self.config.groups != 0 => outlier.centroids,
-                _ if i < outliers + self.config.groups => self.config.centroids,
-                _ => self.config.residual,
-            };
-            if kmeans.used < expected {
-                let used = kmeans.used;
+    fn warn(&self, layer: &Layer<'_>, linear: &VptqLinear, report: &mut LayerReport) {
+        let VptqConfig { outlier, groups, centroids, residual, .. } = &self.config;
+        let outlier = outlier.iter().filter(|_| linear.outliers() > 0).map(|outlier| outlier.centroids);
+        let residuals = if *residual > 0 { *groups } else { 0 };
+        let expected =
+            outlier.chain(std::iter::repeat_n(*centroids, *groups)).chain(std::iter::repeat_n(*residual, residuals));
+        for (i, (kmeans, expected)) in report.kmeans.iter().zip(expected).enumerate() {
+            let used = kmeans.used;
+            if used < expected {
                 report
                     .warnings
                     .push(format!("codebook {i}: {used} of {expected} centroids are used, the others are zero"));

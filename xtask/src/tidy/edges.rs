@@ -77,7 +77,7 @@ const BUDGET: &[(&str, usize)] = &[
     (SIMD, 10),
     (CORE, 42),
     (LUT, 75),
-    (VQ, 45),
+    (VQ, 75),
     (ATTN, 55),
     (ANN, 52),
     (DATA, 175),

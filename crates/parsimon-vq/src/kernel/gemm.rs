@@ -33,16 +33,14 @@ impl<'a, T> Mat<'a, T> {
 
 /// `dst = keep * dst + factor * lhs rhs` on the calling thread, with the rows of `dst` `stride` elements apart. The order of every sum is fixed
 /// by the shapes alone.
-pub(crate) fn gemm_into<T: Copy + 'static>(
+pub(crate) fn gemm_into<T: Copy + Default + 'static>(
     dst: &mut [T],
     stride: usize,
     keep: Option<T>,
     factor: T,
     lhs: Mat<'_, T>,
     rhs: Mat<'_, T>,
-) where
-    T: Default,
-{
+) {
     assert_eq!(lhs.cols, rhs.rows, "inner dimensions");
     let (m, n, k) = (lhs.rows, rhs.cols, lhs.cols);
     if m == 0 || n == 0 || k == 0 {

@@ -129,7 +129,7 @@ fn means(x: Points<'_>, w: Option<&[f64]>, assign: &[u32], centroids: &mut [f64]
 fn reseed(x: Points<'_>, w: Option<&[f64]>, d: &[f64], weights: &[f64], centroids: &mut [f64]) -> usize {
     let v = x.v();
     let mut taken: Vec<usize> = Vec::new();
-    for c in (0..weights.len()).filter(|&c| !(weights[c] > 0.0)) {
+    for c in (0..weights.len()).filter(|&c| weights[c] <= 0.0) {
         let mut farthest = (0.0, None);
         for (i, d) in d.iter().enumerate() {
             let cost = weight(w, i) * d;

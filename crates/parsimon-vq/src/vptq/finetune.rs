@@ -141,7 +141,7 @@ fn rounded(linear: &VptqLinear, weights: &Weights) -> VptqLinear {
     tuned
 }
 
-/// Adam with steps in parts of each tensor's root mean square; PAPER(vptq §3.13).
+/// Adam with steps in parts of each tensor's root mean square.
 struct Adam {
     first: Weights,
     second: Weights,

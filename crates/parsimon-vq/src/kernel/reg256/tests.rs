@@ -28,7 +28,7 @@ fn check(v: usize, groups: usize, group_size: usize, has_residual: bool, n: usiz
     let mut xs = vec![vec![0.0f32; groups * group_size]; n];
     for xs in &mut xs {
         for (i, x) in xs.iter_mut().enumerate() {
-            *x = if i % group_size % COLUMNS == 0 { 127.0 } else { rng.below(255) as f32 - 127.0 };
+            *x = if (i % group_size).is_multiple_of(COLUMNS) { 127.0 } else { rng.below(255) as f32 - 127.0 };
         }
     }
     let tokens: Vec<Quantized> = xs.iter().map(|xs| Quantized::new(xs, group_size, &segments)).collect();
@@ -39,7 +39,7 @@ fn check(v: usize, groups: usize, group_size: usize, has_residual: bool, n: usiz
         for (at, &y) in out.iter().enumerate() {
             let (r, t, i) = (at / n / v, at / n % v, at % n);
             let mut expected = 0i64;
-            for c in 0..groups * group_size {
+            for (c, &x) in xs[i].iter().enumerate() {
                 let (g, column) = (c / group_size, c % group_size);
                 let padded = g * segments.group_padded + column;
                 let line = r * segments.padded() * planes + padded / COLUMNS * COLUMNS * planes + padded % COLUMNS;
@@ -47,7 +47,7 @@ fn check(v: usize, groups: usize, group_size: usize, has_residual: bool, n: usiz
                 if has_residual {
                     byte += i64::from(tables[g].residual[t][usize::from(codes.bytes[line + COLUMNS])]);
                 }
-                expected += (byte - 3) * xs[i][c] as i64;
+                expected += (byte - 3) * x as i64;
             }
             assert_eq!(f64::from(y), expected as f64, "{level} v {v}, {groups} x {group_size}, row {r} {t}, token {i}");
         }

@@ -104,9 +104,8 @@ fn dims<const N: usize, const T: usize, const RES: bool>(
             for (i, codes) in codes.chunks_exact(planes).enumerate() {
                 let register = registers.start + i;
                 if let Some(ahead) = ahead {
-                    prefetch(&matrix.codes.bytes, ahead + register * planes * COLUMNS);
-                    if RES {
-                        prefetch(&matrix.codes.bytes, ahead + register * planes * COLUMNS + COLUMNS);
+                    for plane in 0..planes {
+                        prefetch(&matrix.codes.bytes, ahead + (register * planes + plane) * COLUMNS);
                     }
                 }
                 let main = load_512(&codes[0]);
