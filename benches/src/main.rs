@@ -4,6 +4,7 @@
 //! becomes one JSON line. Absolute times of a shared machine mean little; the ratios are what to read.
 #![forbid(unsafe_code)]
 
+mod attention;
 mod lut;
 mod measure;
 mod model;
@@ -33,6 +34,8 @@ struct Args {
 enum Command {
     /// Measure the lookup-table kernels.
     Lut(Options),
+    /// Measure attention: prefill, block lists, decode.
+    Attention(Options),
     /// Measure decoding with a whole model.
     Model(Options),
     /// Measure every area.
@@ -64,6 +67,7 @@ struct Options {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Area {
     Lut,
+    Attention,
     Model,
 }
 
@@ -79,7 +83,8 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Lut(options) => bench(&[Area::Lut], options),
         Command::Model(options) => bench(&[Area::Model], options),
-        Command::All(options) => bench(&[Area::Lut, Area::Model], options),
+        Command::Attention(options) => bench(&[Area::Attention], options),
+        Command::All(options) => bench(&[Area::Lut, Area::Attention, Area::Model], options),
         Command::Repro(args) => repro::run(&args),
         Command::Once(args) => repro::once(&args),
     }
@@ -102,6 +107,7 @@ fn bench(areas: &[Area], options: Options) -> anyhow::Result<()> {
     let mut sink = Sink::new(options.filter);
     for area in areas {
         match area {
+            Area::Attention => attention::run(effort, &mut sink)?,
             Area::Lut => lut::run(effort, &mut sink)?,
             Area::Model => model::run(effort, &mut sink)?,
         }

@@ -1,5 +1,6 @@
 //! The published tables of a paper beside what this machine measures; started by `cargo xtask repro`.
 
+mod attention;
 mod energy;
 mod tmac;
 
@@ -25,6 +26,10 @@ pub(crate) struct Args {
 enum Paper {
     /// T-MAC: times of low-bit GEMV.
     Tmac,
+    /// Sigma: cost of DiffQKV beside grouped-query attention.
+    Sigma,
+    /// SeerAttention: speed-up of block-sparse attention.
+    Seerattention,
 }
 
 /// One published number and ours; the field names are the contract of docs/ARCHITECTURE.md. What does not exist is null.
@@ -45,6 +50,8 @@ struct Row {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let rows = match args.paper {
         Paper::Tmac => [tmac::rows(args.peers.as_deref())?, energy::rows()?].concat(),
+        Paper::Sigma => attention::sigma()?,
+        Paper::Seerattention => attention::seerattention()?,
     };
     print(&rows);
     match &args.json {

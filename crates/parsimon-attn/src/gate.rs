@@ -60,7 +60,7 @@ impl GateShape {
 }
 
 /// Softmax of every row of `cols` logits in place; rows without a finite logit become 0.
-fn softmax_rows<R: Real>(logits: &mut [R], cols: usize) {
+pub fn softmax_rows<R: Real>(logits: &mut [R], cols: usize) {
     for row in logits.chunks_exact_mut(cols.max(1)) {
         let max = row.iter().copied().fold(R::NEG_INFINITY, |max, s| if s > max || s.is_nan() { s } else { max });
         if max == R::NEG_INFINITY {

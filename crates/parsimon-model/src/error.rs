@@ -12,7 +12,7 @@ use parsimon_core::{Cancelled, Diagnose, variant_name};
 use parsimon_lut::{ActivationError, PackError};
 
 use crate::engine::mib;
-use crate::{ConfigError, MemoryNeed, SamplerError};
+use crate::{ConfigError, GateError, MemoryNeed, SamplerError};
 
 /// A model cannot be read, run or quantized.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,8 @@ pub enum ModelError {
     NonFinite { layer: String, row: usize, col: usize },
     #[error(transparent)]
     Attn(#[from] AttnError),
+    #[error(transparent)]
+    Gate(#[from] GateError),
     #[error("activations: {0}")]
     Activation(#[from] ActivationError),
     #[error("token {token} at position {position} is outside the vocabulary of {vocab_size}")]
@@ -86,6 +88,7 @@ impl Diagnose for ModelError {
             ModelError::Encode { source, .. } => source.variant(),
             ModelError::GgufWrite(e) => e.variant(),
             ModelError::Attn(e) => e.variant(),
+            ModelError::Gate(e) => e.variant(),
             ModelError::Activation(e) => e.variant(),
             ModelError::Sampler(e) => e.variant(),
             other => variant_name(other),
@@ -95,6 +98,7 @@ impl Diagnose for ModelError {
     fn file(&self) -> Option<&Path> {
         match self {
             ModelError::Config(e) => e.file(),
+            ModelError::Gate(e) => e.file(),
             ModelError::Format(e) => e.file(),
             ModelError::Gptq { source, .. } => source.file(),
             ModelError::Packed { source, .. } => source.file(),
@@ -106,6 +110,7 @@ impl Diagnose for ModelError {
     fn place(&self) -> Option<String> {
         match self {
             ModelError::Config(e) => e.place(),
+            ModelError::Gate(e) => e.place(),
             ModelError::Format(e) => e.place(),
             ModelError::Gptq { layer, source } => source.place().or_else(|| Some(layer.clone())),
             ModelError::Packed { layer, source } => source.place().or_else(|| Some(layer.clone())),
