@@ -28,6 +28,8 @@ pub use rope::GateRope;
 pub use select::{Forced, Recall, Rule, Selected, Selection, oracle_recall, top_k_blocks};
 pub use train::{AdamW, GateTrainer, TrainOptions};
 
+#[cfg(test)]
+use crate::AttnError;
 use crate::HeadMap;
 
 /// The sizes of a gate.

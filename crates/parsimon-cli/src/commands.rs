@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+mod attn;
 mod bench;
 mod chat;
 mod convert;
 mod curate;
 mod eval;
+mod gated;
 mod generate;
 mod inspect;
 mod isa;
@@ -32,6 +34,7 @@ pub(crate) enum Command {
     Chat(chat::Chat),
     Serve(serve::Serve),
     Eval(eval::Eval),
+    Attn(attn::Attn),
     Bench(bench::Bench),
     Inspect(inspect::Inspect),
     Isa(isa::Isa),
@@ -51,6 +54,7 @@ impl Command {
             Command::Chat(args) => args.run(cx),
             Command::Serve(args) => args.run(cx),
             Command::Eval(args) => args.run(cx),
+            Command::Attn(args) => args.run(cx),
             Command::Bench(args) => args.run(cx),
             Command::Inspect(args) => args.run(cx),
             Command::Isa(args) => args.run(cx),
