@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod ann;
+mod attention;
 mod lut;
 mod measure;
 mod model;
@@ -35,6 +36,8 @@ struct Args {
 enum Command {
     /// Measure the lookup-table kernels.
     Lut(Options),
+    /// Measure attention: prefill, block lists, decode.
+    Attention(Options),
     /// Measure decoding with a whole model.
     Model(Options),
     /// Measure the vector index.
@@ -71,6 +74,7 @@ struct Options {
 enum Area {
     Ann,
     Lut,
+    Attention,
     Model,
     Vq,
 }
@@ -89,7 +93,8 @@ fn main() -> anyhow::Result<()> {
         Command::Model(options) => bench(&[Area::Model], options),
         Command::Ann(options) => bench(&[Area::Ann], options),
         Command::Vq(options) => bench(&[Area::Vq], options),
-        Command::All(options) => bench(&[Area::Lut, Area::Model, Area::Vq, Area::Ann], options),
+        Command::Attention(options) => bench(&[Area::Attention], options),
+        Command::All(options) => bench(&[Area::Lut, Area::Attention, Area::Model, Area::Vq, Area::Ann], options),
         Command::Repro(args) => repro::run(&args),
         Command::Once(args) => repro::once(&args),
     }
@@ -113,6 +118,7 @@ fn bench(areas: &[Area], options: Options) -> anyhow::Result<()> {
     for area in areas {
         match area {
             Area::Ann => ann::run(effort, &mut sink)?,
+            Area::Attention => attention::run(effort, &mut sink)?,
             Area::Lut => lut::run(effort, &mut sink)?,
             Area::Model => model::run(effort, &mut sink)?,
             Area::Vq => vq::run(effort, &mut sink)?,

@@ -1,5 +1,6 @@
 //! The published tables of a paper beside what this machine measures; started by `cargo xtask repro`.
 
+mod attention;
 mod energy;
 mod spfresh;
 mod tmac;
@@ -37,6 +38,10 @@ enum Paper {
     Spfresh,
     /// VPTQ: the ablation on a synthetic layer.
     Vptq,
+    /// Sigma: cost of DiffQKV beside grouped-query attention.
+    Sigma,
+    /// SeerAttention: speed-up of block-sparse attention.
+    Seerattention,
 }
 
 /// One published number and ours; the field names are the contract of docs/ARCHITECTURE.md. What does not exist is null.
@@ -59,6 +64,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Paper::Spfresh => spfresh::rows(args.days, args.figures.as_deref())?,
         Paper::Tmac => [tmac::rows(args.peers.as_deref())?, energy::rows()?].concat(),
         Paper::Vptq => vptq::rows()?,
+        Paper::Sigma => attention::sigma()?,
+        Paper::Seerattention => attention::seerattention()?,
     };
     print(&rows);
     match &args.json {

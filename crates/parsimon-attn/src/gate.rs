@@ -28,6 +28,8 @@ pub use rope::GateRope;
 pub use select::{Forced, Recall, Rule, Selected, Selection, oracle_recall, top_k_blocks};
 pub use train::{AdamW, GateTrainer, TrainOptions};
 
+#[cfg(test)]
+use crate::AttnError;
 use crate::HeadMap;
 
 /// The sizes of a gate.
@@ -60,7 +62,7 @@ impl GateShape {
 }
 
 /// Softmax of every row of `cols` logits in place; rows without a finite logit become 0.
-fn softmax_rows<R: Real>(logits: &mut [R], cols: usize) {
+pub fn softmax_rows<R: Real>(logits: &mut [R], cols: usize) {
     for row in logits.chunks_exact_mut(cols.max(1)) {
         let max = row.iter().copied().fold(R::NEG_INFINITY, |max, s| if s > max || s.is_nan() { s } else { max });
         if max == R::NEG_INFINITY {

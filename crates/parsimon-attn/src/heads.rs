@@ -35,6 +35,15 @@ impl HeadMap {
         }
     }
 
+    /// Multi-head attention: every query head has keys and values of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`HeadMap::try_new`].
+    pub fn mha(n: usize) -> Result<Self, AttnError> {
+        HeadMap::try_new(n, n, n)
+    }
+
     /// Query heads.
     pub fn n_q(&self) -> usize {
         self.n_q

@@ -49,7 +49,7 @@ impl<'a> Rows<'a> {
     /// The rows of a head from position `t` on, to the end of the page or of all rows, and how many they are at most.
     fn run(&self, head: usize, t: usize) -> (Block<'a>, usize) {
         match *self {
-            Rows::Plain { data, d } => (data.from_number(t * data.stride() + head * d), usize::MAX),
+            Rows::Plain { data, d } => (data.starting_at(t * data.stride() + head * d), usize::MAX),
             Rows::Paged(rows) => (rows.block(head, t), KvPool::PAGE - t % KvPool::PAGE),
             Rows::Table(rows) => rows.run(head, t),
         }

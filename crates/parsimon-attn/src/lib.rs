@@ -20,25 +20,50 @@
 //! Letters: `t_q`, `t_k` numbers of queries and keys; `n_q`, `n_k`, `n_v` numbers of heads; `d_qk`, `d_v` widths of a head.
 //!
 //! - [`HeadMap`]: which key and value head a query head reads, DiffQKV (`n_k != n_v`) included.
-//! - [`Attention`]: softmax attention of `q [t_q, n_q, d_qk]` over keys and values, prefill and decode alike.
+//! - [`Attention`]: softmax attention of `q [t_q, n_q, d_qk]` over keys and values: prefill by tiles, with a [`BlockList`], padding and
+//!   teacher maps; decode of many sequences of any lengths, in splits; decode that loads the largest values alone; gradients.
 //! - [`KvPool`]: pages of keys and values of many sequences and all layers, shared and copied on write, in `f32`, `f16`, `bf16` or 8-bit
-//!   integers ([`KvDtype`]); [`KvView`] is what [`Attention`] reads, from a pool or from plain rows.
+//!   integers ([`KvDtype`]); [`KvView`] is what [`Attention`] reads, from a pool, from plain rows, or from pages that tables name.
+//! - [`gate`]: the gates of SeerAttention and SeerAttention-R: forward, selection, compressed keys, loss and gradients.
+//! - [`KExpand`], [`cost`], [`teacher`]: compressed keys, what attention costs, and from maxima to targets.
 //! - [`mod@reference`]: the definition in `f64`.
 //!
 //! # When to use it
 //!
-//! For attention on a CPU, dense, causal or within a window. Sparse attention (SeerAttention's gates and block lists) and ALiBi
-//! are not here yet.
+//! For attention on a CPU: dense, causal, within a window, or over blocks that something chose. [`Compute::Bf16`] is worth it where the processor multiplies
+//! `bf16` faster than `f32`; on the first generations of Intel servers with AVX-512 BF16 it does not, and [`run_peak`] tells.
+//!
+//! # Cookbook
+//!
+//! Attention over chosen blocks, here the own block of every query and the first:
+//!
+//! ```
+//! use parsimon_attn::{Attention, AttnConfig, BlockList, BlockShape, Grid, HeadMap, KvView, Mask, PrefillOptions, Workspace};
+//!
+//! let (heads, t) = (HeadMap::mha(2)?, 256);
+//! let grid = Grid::try_new(64, 0)?;
+//! let shape = BlockShape { q: grid, k: grid, t_q: t, t_k: t };
+//! let list = BlockList::from_fn(shape, 1, |_, row, col| col == row || col == 0);
+//! let rows = vec![0.5; t * 2 * 16];
+//! let kv = KvView::from_rows(heads, (16, 16), t, &rows, &rows)?;
+//! let attention = Attention::prepare(&AttnConfig::new(heads, (16, 16), Mask::Causal))?;
+//! let options = PrefillOptions { blocks: Some(&list), ..PrefillOptions::default() };
+//! let mut out = vec![0.0; t * 2 * 16];
+//! attention.prefill_into(&rows, kv, options, (&mut out, None), &mut Workspace::default())?;
+//! assert!(out.iter().all(|o| (o - 0.5f32).abs() < 1e-6));
+//! assert_eq!(list.density(&shape), 7.0 / 10.0);
+//! # Ok::<(), parsimon_attn::AttnError>(())
+//! ```
 //!
 //! # Definition
 //!
 //! ```text
-//! s[i, j] = scale <q[i, h], k[j, k_of(h)]>     or cap tanh of that / cap
+//! s[i, j] = scale <q[i, h], k[j, k_of(h)]>     or cap tanh of that / cap     or that - slope[h] |i' - j|
 //! visible: all, causal j <= i' = i + t_k - t_q (aligned at the end), or a window i' - left <= j <= i' + right
 //! o[i, h] = sum_j softmax_j(s)[i, j] v[j, v_of(h)]      lse[i, h] = ln sum_j exp s[i, j]
 //! ```
 //!
-//! A row that sees no key gives `o = 0` and `lse = -inf`. A NaN reaches only the rows that see it.
+//! A block list hides more: an element is visible if its block is listed and the mask allows it. A row that sees no key gives `o = 0` and `lse = -inf`. A NaN reaches only the rows that see it.
 //!
 //! # Numerics
 //!
@@ -49,14 +74,16 @@
 //!
 //! # Performance
 //!
-//! Prefill walks tiles of 64 queries over blocks of 64 keys with running softmax, memory `O(t d)`; keys and values are packed once
-//! per head and shared by all query heads that read them. Decode reads a page of keys and values once for up to four query heads that
-//! share it, and converts `f16` once for them.
+//! Prefill walks tiles of 64 queries over tiles of 64 keys with running softmax, memory `O(t d)`. Keys and values are packed once per head, only where a row
+//! may see them, and up to four tiles of queries walk them together, so that a tile of keys is read from memory once for 256 queries. The inner
+//! loops keep 16 sums in registers (the `kernel` module has the table). Decode computes scores by key head and adds values by value head: every
+//! row of the cache is read once for all query heads that need it. `cargo xtask bench attention` measures both beside the peak and the memory of the machine.
 //!
-//! # The paper
+//! # The papers
 //!
-//! *Sigma: Differential Rescaling of Query, Key and Value for Efficient Language Models* (arXiv 2501.13629): the head map of
-//! PAPER(sigma Eq. 3) is implemented. *SeerAttention* (arXiv 2410.13276) is not implemented yet.
+//! *Sigma: Differential Rescaling of Query, Key and Value for Efficient Language Models* (arXiv 2501.13629): head maps, selective values, compressed keys, costs;
+//! docs/papers/sigma.md. *SeerAttention* (arXiv 2410.13276) and *SeerAttention-R* (arXiv 2506.08889): gates, teacher maps, block-sparse attention;
+//! docs/papers/seerattention.md has what deviates and why.
 #![deny(unsafe_code)]
 
 mod attention;

@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+mod attn;
 mod bench;
 mod chat;
 mod convert;
 mod curate;
 mod eval;
+mod gated;
 mod generate;
 mod index;
 mod inspect;
@@ -33,6 +35,7 @@ pub(crate) enum Command {
     Chat(chat::Chat),
     Serve(serve::Serve),
     Eval(eval::Eval),
+    Attn(attn::Attn),
     Bench(bench::Bench),
     Index(index::IndexArgs),
     Inspect(inspect::Inspect),
@@ -53,6 +56,7 @@ impl Command {
             Command::Chat(args) => args.run(cx),
             Command::Serve(args) => args.run(cx),
             Command::Eval(args) => args.run(cx),
+            Command::Attn(args) => args.run(cx),
             Command::Bench(args) => args.run(cx),
             Command::Index(args) => args.run(cx),
             Command::Inspect(args) => args.run(cx),

@@ -63,6 +63,7 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
         BadInput,
         crate::report::BenchError,
         parsimon::tensor::io::FormatError,
+        parsimon::tensor::io::PthError,
         parsimon::tensor::quant::QuantError,
         parsimon::tensor::quant::gptq::GptqError,
         parsimon::ann::AnnError,

@@ -3,9 +3,12 @@
 //! All tokens stand in one matrix `[n, hidden]`, one sequence after the other, so that a linear layer reads its weights once for all of them.
 //! Only attention and the rotation by position know of sequences.
 
-use parsimon_attn::{Attention, KvPool, KvSequence};
+use parsimon_attn::{
+    Attention, BlockList, BlockShape, DecodeOut, DecodeSequence, KvPool, KvSequence, PrefillOptions, Teacher, Workspace,
+};
 use rayon::prelude::*;
 
+use crate::gates::GatePass;
 use crate::rope::RopeAngles;
 use crate::{ModelError, RopeFrequencies};
 
@@ -33,6 +36,31 @@ pub(crate) struct Batch<'a, 'segment> {
     pub(crate) pool: &'a mut KvPool,
     pub(crate) segments: &'a mut [Segment<'segment>],
     pub(crate) pass: Pass,
+    /// What chooses blocks, or learns to, with one segment.
+    pub(crate) gate: Option<Gate<'a>>,
+}
+
+/// What looks at queries and keys before they are rotated.
+#[derive(Debug)]
+pub(crate) enum Gate<'a> {
+    /// Gates that choose blocks.
+    Select(GatePass<'a>),
+    /// Gates that learn.
+    Teach { lesson: Lesson<'a>, q: Vec<f32>, k: Vec<f32> },
+}
+
+/// What `teach` is given of each layer: queries and keys before rotation and the teacher map, of every query or of blocks.
+pub(crate) struct Lesson<'a> {
+    pub(crate) shape: BlockShape,
+    pub(crate) wants_rows: bool,
+    #[allow(clippy::type_complexity, reason = "it has one user")]
+    pub(crate) teach: &'a mut dyn FnMut(usize, &[f32], &[f32], &mut [f32]) -> Result<(), ModelError>,
+}
+
+impl std::fmt::Debug for Lesson<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lesson").field("shape", &self.shape).finish_non_exhaustive()
+    }
 }
 
 impl Batch<'_, '_> {
@@ -68,6 +96,41 @@ impl Batch<'_, '_> {
         }
     }
 
+    /// Shows queries and keys of `layer`, before they are rotated, to the gates; the blocks that they choose, `None` for all.
+    pub(crate) fn select(&mut self, layer: usize, q: &[f32], k: &[f32]) -> Result<Option<BlockList>, ModelError> {
+        match (&mut self.gate, &*self.segments) {
+            (Some(Gate::Select(gates)), [segment]) => gates.select(layer, segment.sequence.len(), q, k),
+            (Some(Gate::Teach { q: own_q, k: own_k, .. }), _) => {
+                q.clone_into(own_q);
+                k.clone_into(own_k);
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// As [`Batch::attend`], with the teacher map, from which the gates of the layer learn.
+    fn attend_and_teach(
+        &mut self,
+        attention: &Attention,
+        layer: usize,
+        q: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), ModelError> {
+        let (Some(Gate::Teach { lesson, q: own_q, k: own_k }), [segment]) = (&mut self.gate, &*self.segments) else {
+            return Ok(());
+        };
+        let shape = lesson.shape;
+        let (rows, cols) = shape.blocks();
+        let map_rows = if lesson.wants_rows { shape.t_q } else { rows };
+        let mut map = vec![0.0; attention.config().heads.n_q() * map_rows * cols];
+        let (map_1d, map_2d) = if lesson.wants_rows { (Some(&mut map[..]), None) } else { (None, Some(&mut map[..])) };
+        let options = PrefillOptions { teacher: Some(Teacher { shape, map_2d, map_1d }), ..PrefillOptions::default() };
+        let kv = self.pool.view(layer, segment.sequence, segment.tokens.len());
+        attention.prefill_into(q, kv, options, (out, None), &mut Workspace::default())?;
+        (lesson.teach)(layer, own_q, own_k, &mut map)
+    }
+
     /// Writes keys `[n, n_k, d]` and values `[n, n_v, d]` of `layer` and attends queries `[n, n_q, d]`, each to its own sequence:
     /// `out [n, n_q, d]`.
     pub(crate) fn attend(
@@ -75,6 +138,7 @@ impl Batch<'_, '_> {
         attention: &Attention,
         layer: usize,
         [q, k, v]: [&[f32]; 3],
+        blocks: Option<&BlockList>,
         out: &mut [f32],
     ) -> Result<(), ModelError> {
         let n = self.n();
@@ -85,7 +149,22 @@ impl Batch<'_, '_> {
             self.pool.write(layer, sequence, &k[at * k_row..][..n * k_row], &v[at * v_row..][..n * v_row])?;
             at += n;
         }
+        if matches!(self.gate, Some(Gate::Teach { .. })) {
+            return self.attend_and_teach(attention, layer, q, out);
+        }
         let (pool, pass) = (&*self.pool, self.pass);
+        if let (Some(blocks), [segment]) = (blocks, &*self.segments) {
+            let n = segment.tokens.len();
+            let kv = pool.view(layer, segment.sequence, n);
+            let work = &mut Workspace::default();
+            if n == 1 {
+                let out = DecodeOut { o: out, lse: None, parts: None };
+                let sequences = [DecodeSequence { kv, blocks: Some(blocks) }];
+                return Ok(attention.decode_into(q, &sequences, Default::default(), out, work)?);
+            }
+            let options = PrefillOptions { blocks: Some(blocks), ..PrefillOptions::default() };
+            return Ok(attention.prefill_into(q, kv, options, (out, None), work)?);
+        }
         let attend = |(segment, q, out): (&Segment<'_>, &[f32], &mut [f32])| {
             let kv = pool.view(layer, segment.sequence, segment.tokens.len());
             match pass {

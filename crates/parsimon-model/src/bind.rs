@@ -162,6 +162,7 @@ fn assemble(
         rope: RopeFrequencies::new(config),
         config: config.clone(),
         pack_cache: cache.map(PackCache::report),
+        gating: None,
     })
 }
 

@@ -94,10 +94,11 @@ impl Block {
                 norm_rows(heads, weight, eps);
             }
         }
+        let blocks = batch.select(layer, q, k)?;
         angles.rotate(q, config.heads.n_q());
         angles.rotate(k, config.heads.n_k());
         heads.resize(n * config.heads.n_q() * config.head_dim, 0.0);
-        batch.attend(attention, layer, [q, k, v], heads)?;
+        batch.attend(attention, layer, [q, k, v], blocks.as_ref(), heads)?;
         if let Some(weight) = &extras.attn_sub_norm {
             norm_rows(heads, weight, eps);
         }

@@ -119,7 +119,7 @@ impl Model {
                 let shape = KvShape { layers: 1, ..self.config.kv_shape(KvDtype::F32) };
                 let (mut pool, mut sequence) = (KvPool::new(shape, None), KvSequence::default());
                 let segments = &mut [Segment { tokens, sequence: &mut sequence, len: tokens.len() }];
-                let mut batch = Batch { pool: &mut pool, segments, pass: Pass::Fast };
+                let mut batch = Batch { pool: &mut pool, segments, pass: Pass::Fast, gate: None };
                 batch.reserve()?;
                 batch.angles_into(&self.rope, &mut work.angles);
                 std::mem::swap(&mut work.x, x);

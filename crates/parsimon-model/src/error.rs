@@ -13,7 +13,7 @@ use parsimon_lut::{ActivationError, PackError};
 use parsimon_vq::{CheckpointError, QuantizeError};
 
 use crate::engine::mib;
-use crate::{ConfigError, MemoryNeed, SamplerError};
+use crate::{ConfigError, GateError, MemoryNeed, SamplerError};
 
 /// A model cannot be read, run or quantized.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,8 @@ pub enum ModelError {
     NonFinite { layer: String, row: usize, col: usize },
     #[error(transparent)]
     Attn(#[from] AttnError),
+    #[error(transparent)]
+    Gate(#[from] GateError),
     #[error("activations: {0}")]
     Activation(#[from] ActivationError),
     #[error("token {token} at position {position} is outside the vocabulary of {vocab_size}")]
@@ -97,6 +99,7 @@ impl Diagnose for ModelError {
             ModelError::Encode { source, .. } => source.variant(),
             ModelError::GgufWrite(e) => e.variant(),
             ModelError::Attn(e) => e.variant(),
+            ModelError::Gate(e) => e.variant(),
             ModelError::Activation(e) => e.variant(),
             ModelError::Sampler(e) => e.variant(),
             other => variant_name(other),
@@ -106,6 +109,7 @@ impl Diagnose for ModelError {
     fn file(&self) -> Option<&Path> {
         match self {
             ModelError::Config(e) => e.file(),
+            ModelError::Gate(e) => e.file(),
             ModelError::Format(e) => e.file(),
             ModelError::Vptq(e) => e.file(),
             ModelError::Gptq { source, .. } => source.file(),
@@ -118,6 +122,7 @@ impl Diagnose for ModelError {
     fn place(&self) -> Option<String> {
         match self {
             ModelError::Config(e) => e.place(),
+            ModelError::Gate(e) => e.place(),
             ModelError::Format(e) => e.place(),
             ModelError::Vptq(e) => e.place(),
             ModelError::Gptq { layer, source } => source.place().or_else(|| Some(layer.clone())),

@@ -1,6 +1,6 @@
 //! Generation: a prompt, then one token after the other.
 
-use crate::{Model, ModelError, Sampler};
+use crate::{KvState, Model, ModelError, Sampler};
 
 /// When generation ends, besides an end-of-text token and a full context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,9 +24,24 @@ pub fn generate(
     sampler: &mut Sampler,
     on_token: &mut dyn FnMut(u32) -> bool,
 ) -> Result<Vec<u32>, ModelError> {
-    let mut state = model.new_state();
+    generate_in(model, &mut model.new_state(), prompt, options, sampler, on_token)
+}
+
+/// As [`generate`], in a state of the caller's, which tells afterwards how dense gated attention was.
+///
+/// # Errors
+///
+/// As [`generate`].
+pub fn generate_in(
+    model: &Model,
+    state: &mut KvState,
+    prompt: &[u32],
+    options: &GenerateOptions,
+    sampler: &mut Sampler,
+    on_token: &mut dyn FnMut(u32) -> bool,
+) -> Result<Vec<u32>, ModelError> {
     sampler.observe_prompt(prompt);
-    let mut logits = model.last_logits(prompt, &mut state)?;
+    let mut logits = model.last_logits(prompt, state)?;
     let mut tokens = Vec::new();
     while tokens.len() < options.max_tokens {
         let token = sampler.next_token(&mut logits, None)?;
@@ -36,7 +51,7 @@ pub fn generate(
         if stop || tokens.len() == options.max_tokens || state.len() >= model.config().context_length() {
             break;
         }
-        model.last_logits_into(&[token], &mut state, &mut logits)?;
+        model.last_logits_into(&[token], state, &mut logits)?;
     }
     Ok(tokens)
 }

@@ -91,6 +91,7 @@ mod engine;
 mod error;
 mod export;
 mod float_source;
+mod gates;
 mod generate;
 mod json;
 mod linear;
@@ -122,7 +123,8 @@ pub use engine::{
 };
 pub use error::ModelError;
 pub use export::{FolderOptions, GgufOptions, write_folder, write_gguf};
-pub use generate::{GenerateOptions, generate};
+pub use gates::{GateError, GateForm, GateTrainOptions, GateTrainReport, Gating, train_gates};
+pub use generate::{GenerateOptions, generate, generate_in};
 pub use json::{JsonConstraint, JsonPrefix, JsonVocabulary};
 pub use linear::{Activations, BitNetMatrix, Linear};
 pub use model::{KvState, Model};

@@ -1,10 +1,13 @@
 //! The model and its forward pass.
 
+use std::sync::Arc;
+
 use parsimon_attn::{Attention, KvDtype, KvPool, KvSequence};
 
-use crate::batch::{Batch, Pass, Segment};
+use crate::batch::{Batch, Gate, Lesson, Pass, Segment};
 use crate::block::{Block, norm_rows};
 use crate::embedding::Embedding;
+use crate::gates::{GatePass, GateState, Gating};
 use crate::linear::ActivationBuffers;
 use crate::rope::RopePhase;
 use crate::workspace::Workspace;
@@ -23,6 +26,7 @@ pub struct Model {
     pub(crate) attention: Vec<Attention>,
     pub(crate) rope: RopeFrequencies,
     pub(crate) pack_cache: Option<PackCacheReport>,
+    pub(crate) gating: Option<Arc<Gating>>,
 }
 
 /// The keys and values of one sequence, in every layer: a pool of its own that grows.
@@ -35,6 +39,7 @@ pub struct KvState {
     /// What the keys were rotated with.
     phase: RopePhase,
     work: Workspace,
+    gates: GateState,
 }
 
 impl KvState {
@@ -61,10 +66,18 @@ impl KvState {
         }
     }
 
-    /// Forgets all positions from `len` on.
+    /// Forgets all positions from `len` on. A gated sequence can only be forgotten whole; cut, it gives [`GateError::Positions`](crate::GateError) when it goes on.
     pub fn truncate(&mut self, len: usize) {
         self.pool.truncate(&mut self.sequence, len);
         self.tokens.truncate(len);
+        if len == 0 {
+            self.gates.clear();
+        }
+    }
+
+    /// Of the blocks that gated passes could have attended to, the share that they did; `None` before the first.
+    pub fn density(&self) -> Option<f64> {
+        self.gates.density()
     }
 }
 
@@ -87,6 +100,7 @@ impl Model {
             tokens: Vec::new(),
             phase: RopePhase::default(),
             work: Workspace::default(),
+            gates: GateState::default(),
         }
     }
 
@@ -179,9 +193,10 @@ impl Model {
             self.renew(tokens, state)?;
             held
         } else {
-            let KvState { pool, sequence, work, .. } = state;
+            let KvState { pool, sequence, work, gates, .. } = state;
             let segments = &mut [Segment { tokens, sequence, len: held + tokens.len() }];
-            self.run(Batch { pool, segments, pass: Pass::Fast }, work)?;
+            let gate = self.gating().map(|gating| Gate::Select(GatePass { gating, state: gates }));
+            self.run(Batch { pool, segments, pass: Pass::Fast, gate }, work)?;
             state.note(tokens, phase, self.rope.depends_on_length());
             0
         };
@@ -194,13 +209,25 @@ impl Model {
         let all = [&*state.tokens, tokens].concat();
         let mut sequence = KvSequence::default();
         let segments = &mut [Segment { tokens: &all, sequence: &mut sequence, len: all.len() }];
-        let result = self.run(Batch { pool: &mut state.pool, segments, pass: Pass::Fast }, &mut state.work);
+        state.gates.clear();
+        let gate = self.gating().map(|gating| Gate::Select(GatePass { gating, state: &mut state.gates }));
+        let result = self.run(Batch { pool: &mut state.pool, segments, pass: Pass::Fast, gate }, &mut state.work);
         if result.is_ok() {
             std::mem::swap(&mut state.sequence, &mut sequence);
             state.note(tokens, self.rope.phase(all.len()), true);
         }
         state.pool.truncate(&mut sequence, 0);
         result
+    }
+
+    /// A pass that teaches gates: the residual stream of all layers, with a lesson in each.
+    pub(crate) fn teach<'a>(
+        &self,
+        (pool, segments): (&'a mut KvPool, &'a mut [Segment<'a>]),
+        lesson: Lesson<'a>,
+    ) -> Result<(), ModelError> {
+        let gate = Some(Gate::Teach { lesson, q: Vec::new(), k: Vec::new() });
+        self.run(Batch { pool, segments, pass: Pass::Fast, gate }, &mut Workspace::default())
     }
 
     /// Whether the keys of a sequence of `held` tokens are of no use when it grows to `len`, because another rotary table holds then: the

@@ -25,6 +25,10 @@ pub struct Perplexity {
     pub tokens: usize,
     /// Windows scored.
     pub windows: usize,
+    /// The standard error of `nll`, from the means of windows; 0 with one window.
+    pub nll_stderr: f64,
+    /// The share of blocks that gated attention computed, the mean over windows; `None` where it is dense.
+    pub density: Option<f64>,
 }
 
 /// Scores `tokens` in consecutive windows of `ctx`; the remainder is dropped, and the first token of each window is not scored.
@@ -54,9 +58,13 @@ pub fn perplexity(
     }
     control.progress.start("perplexity", Some(windows as u64), Unit::Items("windows"));
     let mut total = 0.0;
+    let (mut means, mut densities) = (Vec::with_capacity(windows), Vec::new());
     for (i, window) in tokens.chunks_exact(ctx).take(windows).enumerate() {
         control.cancel.check()?;
-        total += window_nll(model, window)?;
+        let (nll, density) = window_nll(model, window)?;
+        total += nll;
+        means.push(nll / (ctx - 1) as f64);
+        densities.extend(density);
         control.progress.advance(1);
         let scored = ((i + 1) * (ctx - 1)) as f64;
         control.progress.message(&format!("ppl {:.3}", (total / scored).exp()));
@@ -64,15 +72,19 @@ pub fn perplexity(
     control.progress.finish();
     let scored = windows * (ctx - 1);
     let nll = total / scored as f64;
-    Ok(Perplexity { nll, ppl: nll.exp(), tokens: scored, windows })
+    let spread: f64 = means.iter().map(|mean| (mean - nll).powi(2)).sum();
+    let nll_stderr = (spread / (windows * windows.saturating_sub(1)).max(1) as f64).sqrt();
+    let density = (!densities.is_empty()).then(|| densities.iter().sum::<f64>() / densities.len() as f64);
+    Ok(Perplexity { nll, ppl: nll.exp(), tokens: scored, windows, nll_stderr, density })
 }
 
-fn window_nll(model: &Model, window: &[u32]) -> Result<f64, ModelError> {
-    let logits = model.logits(window, &mut model.new_state())?;
+fn window_nll(model: &Model, window: &[u32]) -> Result<(f64, Option<f64>), ModelError> {
+    let mut state = model.new_state();
+    let logits = model.logits(window, &mut state)?;
     let vocab_size = model.config().vocab_size;
     let rows = logits.par_chunks_exact(vocab_size).zip(&window[1..]);
     let scores: Vec<f64> = rows.map(|(logits, &token)| nll(logits, token)).collect();
-    Ok(scores.iter().sum())
+    Ok((scores.iter().sum(), state.density()))
 }
 
 /// `-ln softmax(logits)[token]`.

@@ -296,18 +296,18 @@ impl<K: Kernel> Tile<K> {
         mut lse: Option<&mut HeadRows<'_>>,
     ) -> Option<TileMaps> {
         let mut row_lse = [f32::NEG_INFINITY; TILE];
-        for r in 0..queries.len() {
+        for (r, row_lse) in row_lse.iter_mut().enumerate().take(queries.len()) {
             // No visible key: the sum is 0, the output stays exactly 0, and the logarithm gives -inf.
             let inverse = if self.sum[r] == 0.0 { 0.0 } else { 1.0 / self.sum[r] };
             let row = &self.out[r * self.width..][..self.width];
             out.row_mut(r).iter_mut().zip(row).for_each(|(out, o)| *out = o * inverse);
             let max = if self.max[r] == f32::NEG_INFINITY { 0.0 } else { self.max[r] };
-            row_lse[r] = max + self.sum[r].log2();
+            *row_lse = max + self.sum[r].log2();
             if let Some(lse) = &mut lse {
-                lse.row_mut(r)[0] = row_lse[r] * std::f32::consts::LN_2;
+                lse.row_mut(r)[0] = *row_lse * std::f32::consts::LN_2;
             }
         }
-        self.maxima.as_ref().map(|maxima| maxima.maps(queries, &row_lse, |x| exp2::<false>(x)))
+        self.maxima.as_ref().map(|maxima| maxima.maps(queries, &row_lse, exp2::<false>))
     }
 }
 

@@ -20,7 +20,7 @@ const CHUNK: usize = 64;
 
 const LANES: usize = 16;
 
-/// Keys, and rows, of an inner step.
+/// Rows of an inner step.
 const STEP: usize = 4;
 
 /// The widest rows that heads share as `f32`: a chunk of them fits the first cache.
@@ -249,7 +249,7 @@ fn dots<const FMA: bool, E: Element>(q: &[f32], rows: TypedRows<'_, E>, len: usi
     debug_assert!(at > 0, "a unit has rows");
 }
 
-/// As [`dots`], of `R` rows: four keys at a time, each sum in 16 lanes that are added in one order whatever `R` is.
+/// As [`dots`], of `R` rows that read a key together, each sum in 16 lanes that are added in one order whatever `R` is.
 #[inline(always)]
 fn dot_rows<const FMA: bool, E: Element, const R: usize>(
     q: &[f32],
@@ -259,27 +259,29 @@ fn dot_rows<const FMA: bool, E: Element, const R: usize>(
     out: &mut [[f32; CHUNK]],
 ) {
     let q: [&[f32]; R] = std::array::from_fn(|r| &q[r * d..][..d]);
-    for j0 in (0..len).step_by(STEP) {
-        // Beyond the last key it is repeated; those sums are never read.
-        let k: [&[E]; STEP] = std::array::from_fn(|i| &rows.rows[(j0 + i).min(len - 1) * rows.stride..][..d]);
-        let mut acc = [[[0.0f32; LANES]; STEP]; R];
-        for c in 0..d / LANES {
-            for (i, k) in k.iter().enumerate() {
-                let k: &[E; LANES] = k[c * LANES..].first_chunk().expect("whole lanes");
-                for (acc, q) in acc.iter_mut().zip(&q) {
-                    let q: &[f32; LANES] = q[c * LANES..].first_chunk().expect("whole lanes");
-                    for lane in 0..LANES {
-                        acc[i][lane] = mul_add::<FMA>(q[lane], k[lane].to_f32(), acc[i][lane]);
-                    }
-                }
+    let q_blocks: [&[[f32; LANES]]; R] = q.map(|q| q.as_chunks().0);
+    let out: &mut [[f32; CHUNK]; R] = out.first_chunk_mut().expect("R rows");
+    for (j, k) in rows.rows.chunks(rows.stride).enumerate().take(len) {
+        let k = &k[..d];
+        let (k_blocks, k_rest) = k.as_chunks::<LANES>();
+        let mut acc = [[0.0f32; LANES]; R];
+        for (c, k) in k_blocks.iter().enumerate() {
+            for (acc, q) in acc.iter_mut().zip(q_blocks) {
+                add_products::<FMA, E>(acc, &q[c], k);
             }
         }
-        for (r, acc) in acc.iter().enumerate() {
-            for (i, &acc) in acc.iter().enumerate().take(len - j0) {
-                let rest = q[r][d / LANES * LANES..].iter().zip(&k[i][d / LANES * LANES..]);
-                out[r][j0 + i] = lane_sum(acc) + rest.map(|(q, k)| q * k.to_f32()).sum::<f32>();
-            }
+        for r in 0..R {
+            let rest = q[r][d - k_rest.len()..].iter().zip(k_rest);
+            out[r][j] = lane_sum(acc[r]) + rest.map(|(q, k)| q * k.to_f32()).sum::<f32>();
         }
+    }
+}
+
+/// `acc += a b`, lane by lane.
+#[inline(always)]
+fn add_products<const FMA: bool, E: Element>(acc: &mut [f32; LANES], a: &[f32; LANES], b: &[E; LANES]) {
+    for (acc, (&a, &b)) in acc.iter_mut().zip(a.iter().zip(b)) {
+        *acc = mul_add::<FMA>(a, b.to_f32(), *acc);
     }
 }
 

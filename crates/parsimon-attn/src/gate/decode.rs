@@ -129,6 +129,7 @@ impl<R: Real> DecodeGate<R> {
     }
 
     /// The weights `w_q`, `w_k` and of the norms.
+    #[allow(clippy::type_complexity, reason = "three things that belong together once")]
     pub fn weights(&self) -> (Option<&[R]>, &[R], Option<&[Vec<R>; 2]>) {
         (self.w_q.as_deref(), &self.w_k, self.norms.as_ref())
     }

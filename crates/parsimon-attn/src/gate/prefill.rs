@@ -110,15 +110,16 @@ impl<R: Real> PrefillGate<R> {
         }
     }
 
-    /// Pooled and gated queries of `q [t, n_q, d]`, whose first position is `first`, a multiple of the block.
+    /// Pooled and gated queries of `q [t, n_q, d]`, whose first position is `first`; a first block that began before it pools what is here.
     pub fn queries(&self, q: &[R], first: usize) -> (Vec<R>, Vec<R>) {
-        let GateShape { heads, d, d_gate, .. } = self.shape;
-        let pooled = pool_blocks(q, (heads.n_q(), d), self.grid(), &self.q_pool);
+        let GateShape { heads, d, d_gate, block } = self.shape;
+        let grid = Grid::try_new(block as u32, (first % block) as u32).expect("a remainder is less");
+        let pooled = pool_blocks(q, (heads.n_q(), d), grid, &self.q_pool);
         let mut gated = match &self.w_q {
             Some(w_q) => project(&pooled, (heads.n_q(), d * self.q_pool.len()), w_q, (heads.n_q(), d_gate), |w| w),
             None => pooled.clone(),
         };
-        self.rotate(&mut gated, heads.n_q(), first, false);
+        self.rotate(&mut gated, heads.n_q(), first / block * block, false);
         (pooled, gated)
     }
 

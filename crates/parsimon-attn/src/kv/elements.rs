@@ -270,7 +270,7 @@ impl<'a> Block<'a> {
     }
 
     /// What begins at a number of the first row; scales stay where they are.
-    pub(super) fn from_number(self, at: usize) -> Block<'a> {
+    pub(super) fn starting_at(self, at: usize) -> Block<'a> {
         match self {
             Block::F32 { rows, stride } => Block::F32 { rows: &rows[at..], stride },
             Block::F16 { rows, stride } => Block::F16 { rows: &rows[at..], stride },

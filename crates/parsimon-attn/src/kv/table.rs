@@ -61,6 +61,6 @@ impl<'a> TableRows<'a> {
     /// The rows of a head from position `t` to the end of its page, and how many they are.
     pub(super) fn run(&self, head: usize, t: usize) -> (Block<'a>, usize) {
         let row = self.table[t / self.page] as usize * self.page + t % self.page;
-        (self.data.from_number((row * self.heads + head) * self.d), self.page - t % self.page)
+        (self.data.starting_at((row * self.heads + head) * self.d), self.page - t % self.page)
     }
 }

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{ArgGroup, Args, Subcommand};
-use parsimon::model::{PackCacheReport, PerplexityOptions, perplexity};
+use parsimon::attn::gate::Rule;
+use parsimon::model::{Gating, Model, PackCacheReport, PerplexityOptions, perplexity};
 use parsimon::tensor::io::{Checkpoint, FormatError, write_npy};
 use serde::Serialize;
 
+use crate::commands::gated::AttentionArgs;
 use crate::commands::model::ModelArgs;
 use crate::commands::parse_tokens;
 use crate::context::Context;
@@ -52,6 +54,31 @@ struct Ppl {
     /// Score only the first windows.
     #[arg(long, value_name = "W")]
     max_windows: Option<usize>,
+    /// Gated attention: the folder of prefill gates.
+    #[arg(long, value_name = "DIR", requires = "densities")]
+    gate: Option<PathBuf>,
+    /// The shares of blocks to evaluate with `--gate`.
+    #[arg(long, value_name = "1,.5,.3,.1", value_delimiter = ',', requires = "gate")]
+    densities: Option<Vec<f64>>,
+}
+
+/// One density.
+#[derive(Serialize)]
+struct DensityRow {
+    density_target: f64,
+    density: Option<f64>,
+    /// Not measured.
+    recall: Option<f64>,
+    ppl: f64,
+    nll: f64,
+    nll_stderr: f64,
+    tokens: usize,
+    tokens_per_s: f64,
+}
+
+#[derive(Serialize)]
+struct DensityReport {
+    rows: Vec<DensityRow>,
 }
 
 #[derive(Serialize)]
@@ -75,6 +102,10 @@ impl Ppl {
         let tokens = self.model.tokenizer()?.encode(&text, true)?;
         let ctx = self.ctx.unwrap_or(model.config().max_position_embeddings.min(CTX_MAX));
         let options = PerplexityOptions { ctx, max_windows: self.max_windows };
+        if let (Some(gate), Some(densities)) = (&self.gate, &self.densities) {
+            let report = densities_report(&model, gate, densities, (&tokens, &options), cx)?;
+            return cx.report(&report, render_densities);
+        }
         let start = Instant::now();
         let result = perplexity(&model, &tokens, &options, &cx.control())?;
         let report = PplReport {
@@ -93,6 +124,41 @@ impl Ppl {
     }
 }
 
+fn densities_report(
+    model: &Model,
+    gate: &Path,
+    densities: &[f64],
+    (tokens, options): (&[u32], &PerplexityOptions),
+    cx: &Context,
+) -> anyhow::Result<DensityReport> {
+    let row = |&density_target: &f64| {
+        let gating = Gating::open(gate, model.config(), Some(Rule::NzRatio(density_target)))?;
+        let gated = model.clone().with_gating(gating)?;
+        let start = Instant::now();
+        let result = perplexity(&gated, tokens, options, &cx.control())?;
+        anyhow::Ok(DensityRow {
+            density_target,
+            density: result.density,
+            recall: None,
+            ppl: result.ppl,
+            nll: result.nll,
+            nll_stderr: result.nll_stderr,
+            tokens: result.tokens,
+            tokens_per_s: result.tokens as f64 / start.elapsed().as_secs_f64(),
+        })
+    };
+    Ok(DensityReport { rows: densities.iter().map(row).collect::<Result<_, _>>()? })
+}
+
+fn render_densities(report: &DensityReport) -> String {
+    let line = |row: &DensityRow| {
+        let density = row.density.map_or_else(|| "-".to_owned(), |density| format!("{density:.3}"));
+        format!("{:>6} {density:>8} {:>10.4} {:>9.5} {:>9.5}", row.density_target, row.ppl, row.nll, row.nll_stderr)
+    };
+    let rows: Vec<String> = report.rows.iter().map(line).collect();
+    format!("target  density perplexity      nats    stderr\n{}", rows.join("\n"))
+}
+
 /// Logits of given tokens, written as `.npy` (f32, `[n, vocab]`) or compared with a file.
 #[derive(Args)]
 #[command(
@@ -102,6 +168,11 @@ impl Ppl {
 struct Logits {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    attention: AttentionArgs,
+    /// The first tokens run in one pass, the others one after the other; by default all in one.
+    #[arg(long, value_name = "N")]
+    prefill_len: Option<usize>,
     /// The tokens.
     #[arg(long, value_name = "1,2,3", value_parser = parse_tokens, required_unless_present = "check")]
     tokens: Option<std::vec::Vec<u32>>,
@@ -119,6 +190,8 @@ struct LogitsReport {
     vocab_size: usize,
     /// The largest absolute difference, when compared.
     max_abs_difference: Option<f64>,
+    /// The share of blocks that gated attention computed.
+    density: Option<f64>,
     /// With `--pack-cache`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pack_cache: Option<PackCacheReport>,
@@ -126,14 +199,19 @@ struct LogitsReport {
 
 impl Logits {
     fn run(self, cx: &Context) -> anyhow::Result<()> {
-        let model = self.model.open()?;
+        let model = self.attention.apply(self.model.open()?)?;
         let vocab_size = model.config().vocab_size;
         let (tokens, expected) = match &self.check {
             Some(path) => read_check(path, vocab_size)?,
             None => (self.tokens.unwrap_or_default(), Vec::new()),
         };
         let n = tokens.len();
-        let logits = model.logits(&tokens, &mut model.new_state())?;
+        let mut state = model.new_state();
+        let (prompt, rest) = tokens.split_at(self.prefill_len.map_or(n, |len| len.min(n)));
+        let mut logits = model.logits(prompt, &mut state)?;
+        for token in rest.chunks(1) {
+            logits.extend(model.logits(token, &mut state)?);
+        }
         if let Some(out) = &self.out {
             write_npy(out, &[n, vocab_size], &logits)?;
         }
@@ -146,7 +224,13 @@ impl Logits {
                 path.display()
             );
         }
-        let report = LogitsReport { n, vocab_size, max_abs_difference: difference, pack_cache: model.pack_cache() };
+        let report = LogitsReport {
+            n,
+            vocab_size,
+            max_abs_difference: difference,
+            density: state.density(),
+            pack_cache: model.pack_cache(),
+        };
         cx.report(&report, |r| {
             let shape = format!("logits [{}, {}]", r.n, r.vocab_size);
             r.max_abs_difference.map_or(shape.clone(), |d| format!("{shape} agree within {d:.2e}"))

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use parsimon::model::{GenerateOptions, PackCacheReport, Sampler, generate};
+use parsimon::model::{GenerateOptions, PackCacheReport, Sampler, generate_in};
 use serde::Serialize;
 
+use crate::commands::gated::AttentionArgs;
 use crate::commands::model::ModelArgs;
 use crate::commands::parse_tokens;
 use crate::context::Context;
@@ -19,6 +20,8 @@ use crate::failure::BadInput;
 pub(crate) struct Generate {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    attention: AttentionArgs,
     /// The text to continue.
     #[arg(long, value_name = "TEXT", required_unless_present = "prompt_tokens")]
     prompt: Option<String>,
@@ -49,6 +52,8 @@ struct Report {
     /// Decode speed: generated tokens after the first, over the time since the first.
     tokens_per_s: Option<f64>,
     first_token_ms: Option<f64>,
+    /// The share of blocks that gated attention computed; null where it was dense.
+    density: Option<f64>,
     /// With `--pack-cache`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pack_cache: Option<PackCacheReport>,
@@ -57,7 +62,7 @@ struct Report {
 impl Generate {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
         let mut sampler = Sampler::try_new(self.temp, self.top_p, self.seed)?;
-        let model = self.model.open()?;
+        let model = self.attention.apply(self.model.open()?)?;
         let (tokenizer, prompt_tokens) = match (&self.prompt, self.prompt_tokens) {
             (_, Some(tokens)) => (None, tokens),
             (prompt, None) => {
@@ -72,7 +77,8 @@ impl Generate {
         let start = Instant::now();
         let mut times: Vec<Duration> = Vec::with_capacity(self.n);
         let options = GenerateOptions { max_tokens: self.n };
-        let tokens = generate(&model, &prompt_tokens, &options, &mut sampler, &mut |_| {
+        let mut state = model.new_state();
+        let tokens = generate_in(&model, &mut state, &prompt_tokens, &options, &mut sampler, &mut |_| {
             times.push(start.elapsed());
             !cx.control().cancel.is_cancelled()
         })?;
@@ -84,6 +90,7 @@ impl Generate {
             prompt_tokens: prompt_tokens.len(),
             tokens_per_s: decode_speed(&times),
             first_token_ms: times.first().map(|first| first.as_secs_f64() * 1e3),
+            density: state.density(),
             pack_cache: model.pack_cache(),
         };
         cx.report(&report, render)
@@ -103,5 +110,6 @@ fn render(report: &Report) -> String {
     };
     let speed = report.tokens_per_s.map_or_else(String::new, |speed| format!(", {speed:.1} tokens/s"));
     let first = report.first_token_ms.map_or_else(String::new, |ms| format!(", first after {ms:.1} ms"));
-    format!("{continuation}\n\n{} + {} tokens{speed}{first}", report.prompt_tokens, report.tokens.len())
+    let density = report.density.map_or_else(String::new, |density| format!(", {:.1} % of blocks", 100.0 * density));
+    format!("{continuation}\n\n{} + {} tokens{speed}{first}{density}", report.prompt_tokens, report.tokens.len())
 }

@@ -1,4 +1,6 @@
-//! `parsimon train`: a model from a corpus.
+//! `parsimon train`: a model from a corpus, and gates for a model.
+
+mod gate;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -19,12 +21,14 @@ pub(crate) struct Train {
 #[derive(Subcommand)]
 enum What {
     Lm(Lm),
+    Gate(gate::Gate),
 }
 
 impl Train {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self.what {
             What::Lm(args) => args.run(cx),
+            What::Gate(args) => args.run(cx),
         }
     }
 }

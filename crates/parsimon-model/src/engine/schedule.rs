@@ -251,7 +251,7 @@ fn logits_into(
             Segment { tokens, sequence: &mut sequence.kv, len }
         })
         .collect();
-    model.run(Batch { pool, segments: &mut segments, pass }, work)?;
+    model.run(Batch { pool, segments: &mut segments, pass, gate: None }, work)?;
     let Workspace { x, activations, .. } = work;
     let (mut chosen, mut at) = (0, 0);
     for sequence in &*sequences {

@@ -85,6 +85,7 @@ pub(crate) fn random_model(forms: Forms<'_>, level: Level) -> Model {
         attention: vec![Attention::prepare(&attn).unwrap(); config.num_layers],
         rope: RopeFrequencies::new(&config),
         pack_cache: None,
+        gating: None,
         config,
     }
 }
@@ -237,11 +238,11 @@ fn check_exact_passes(model: &Model, what: &str) {
     for (i, sequence) in sequences.iter_mut().enumerate() {
         let tokens = before(i);
         let segments = &mut [Segment { tokens: &tokens, sequence, len: 0 }];
-        model.run(Batch { pool: &mut pool, segments, pass: Pass::Fast }, &mut work).unwrap();
+        model.run(Batch { pool: &mut pool, segments, pass: Pass::Fast, gate: None }, &mut work).unwrap();
     }
     let mut segments: Vec<Segment<'_>> =
         tokens.iter().zip(&mut sequences).map(|(tokens, sequence)| Segment { tokens, sequence, len: 0 }).collect();
-    model.run(Batch { pool: &mut pool, segments: &mut segments, pass: Pass::Exact }, &mut work).unwrap();
+    model.run(Batch { pool: &mut pool, segments: &mut segments, pass: Pass::Exact, gate: None }, &mut work).unwrap();
     assert_eq!(project(model, &work.x, Batch::EXACT_MAX), alone, "{what}");
     for (i, sequence) in sequences.iter().enumerate() {
         assert_eq!(sequence.len(), 3 * i + 1 + lengths[i]);
@@ -261,7 +262,7 @@ fn hidden_states(model: &Model, tokens: &[u32]) -> Vec<Vec<f32>> {
             }
             let KvState { pool, sequence, work, .. } = &mut state;
             let segments = &mut [Segment { tokens, sequence, len: tokens.len() }];
-            part.stream(&mut Batch { pool, segments, pass: Pass::Fast }, work).unwrap();
+            part.stream(&mut Batch { pool, segments, pass: Pass::Fast, gate: None }, work).unwrap();
             state.work.x
         })
         .collect()

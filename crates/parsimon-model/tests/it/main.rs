@@ -5,6 +5,7 @@ mod allocations;
 mod convert;
 mod families;
 mod faults;
+mod gated;
 mod gguf;
 mod made;
 mod packed;

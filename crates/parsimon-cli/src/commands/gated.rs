@@ -1,0 +1,43 @@
+//! Gated attention, as arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use parsimon::attn::gate::Rule;
+use parsimon::model::{Gating, Model, ModelError};
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Dense,
+    Seer,
+}
+
+#[derive(Args)]
+pub(super) struct AttentionArgs {
+    /// Dense attention, or SeerAttention with the gates of `--gate`.
+    #[arg(long, value_enum, default_value = "dense", requires_if("seer", "gate"))]
+    attention: Kind,
+    /// The gate folder.
+    #[arg(long, value_name = "DIR")]
+    gate: Option<PathBuf>,
+    /// Select blocks with a score above this, instead of what the gate folder says.
+    #[arg(long, value_name = "T", group = "rule", requires = "gate")]
+    threshold: Option<f64>,
+    /// Select this share of the blocks.
+    #[arg(long, value_name = "R", group = "rule", requires = "gate")]
+    nz_ratio: Option<f64>,
+    /// Select the blocks of this many tokens, with a decode gate.
+    #[arg(long, value_name = "N", group = "rule", requires = "gate")]
+    budget: Option<usize>,
+}
+
+impl AttentionArgs {
+    /// The model with the gates that were asked for.
+    pub(super) fn apply(&self, model: Model) -> Result<Model, ModelError> {
+        let (Kind::Seer, Some(gate)) = (self.attention, &self.gate) else { return Ok(model) };
+        let threshold = self.threshold.map(Rule::Threshold);
+        let rule = threshold.or(self.nz_ratio.map(Rule::NzRatio)).or(self.budget.map(Rule::TokenBudget));
+        let gating = Gating::open(gate, model.config(), rule)?;
+        model.with_gating(gating)
+    }
+}
