@@ -117,9 +117,13 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`EngineOptions::validate`].
+    /// As [`EngineOptions::validate`], and [`ModelError::Option`] for a model with gates.
     pub fn try_new(model: Arc<Model>, options: EngineOptions) -> Result<Self, ModelError> {
         options.validate()?;
+        if model.gating().is_some() {
+            let expected = "dense attention: gates run in `Model` and `generate_in` alone".to_owned();
+            return Err(ModelError::Option { what: "attention", given: "gates".to_owned(), expected });
+        }
         let pages = options.cache_positions.div_ceil(KvPool::PAGE);
         let pool = KvPool::new(model.config().kv_shape(options.cache_dtype), Some(pages));
         let stats = EngineStats { cache_positions: pages * KvPool::PAGE, ..EngineStats::default() };

@@ -164,7 +164,10 @@ impl Job<'_> {
         let missing = || ModelError::Calibration { reason: format!("layer `{name}` saw no input") };
         let hessian = LayerInput::of(name).and_then(|input| hessians.get(input)).ok_or_else(missing)?;
         let layer = Layer { name, weights: &weights, m: *m, k: *k, hessian };
-        let quantized = |source| ModelError::Quantize { layer: name.clone(), source };
+        let quantized = |source| match source {
+            QuantizeError::Cancelled(cancelled) => ModelError::Cancelled(cancelled),
+            source => ModelError::Quantize { layer: name.clone(), source },
+        };
         let settings = match self.method {
             CalibratedMethod::Vptq { config, finetune } => {
                 let config = config((*m, *k), self.float(&weight)?).map_err(quantized)?;

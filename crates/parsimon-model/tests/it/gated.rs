@@ -3,7 +3,7 @@
 use parsimon_attn::gate::{Rule, TrainOptions};
 use parsimon_core::io::Checkpoint;
 use parsimon_core::{CancelFlag, Control, NoProgress};
-use parsimon_model::{GateForm, GateTrainOptions, Gating, Model, train_gates};
+use parsimon_model::{Engine, EngineOptions, GateForm, GateTrainOptions, Gating, Model, train_gates};
 use parsimon_testkit::{golden, rel_l2};
 
 use crate::{open, tokens};
@@ -29,6 +29,9 @@ fn prefill_gate_golden() {
         let densities = expected.tensor("density").unwrap().to_f64().unwrap();
         let mean = densities.iter().sum::<f64>() / densities.len() as f64;
         assert!((state.density().unwrap() - mean).abs() < 1e-12, "{:?} for {mean}", state.density());
+        // The engine has no gates, and says so instead of leaving them out.
+        let error = Engine::try_new(std::sync::Arc::new(model), EngineOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("gates"), "{error}");
         1
     });
 }
