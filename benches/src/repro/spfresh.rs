@@ -138,13 +138,16 @@ fn of_line(line: &Line, days: usize) -> Vec<Row> {
     rows
 }
 
+/// A number of a day that is drawn over the days.
+type Figure = fn(&Day) -> f64;
+
 /// Recall and records read over the days, nprobe 8.
 fn figure(lines: &[Line]) -> String {
     let colours = ["#2563eb", "#d97706", "#dc2626"];
     let mut svg = String::from(
         "<svg xmlns='http://www.w3.org/2000/svg' width='720' height='520' font-family='sans-serif' font-size='12'>",
     );
-    let panels: [(&str, fn(&Day) -> f64); 2] = [
+    let panels: [(&str, Figure); 2] = [
         ("recall@10 at nprobe 8", |day| day.quality[1].recall),
         ("records read at nprobe 8", |day| day.quality[1].scan),
     ];

@@ -17,7 +17,7 @@
 //! | | `avx512vbmi` | 256 | `vpermt2b` over 128 entries | u16, flushed with every table scale | ternary | 1, 2, 4 |
 //! | tables | `avx512` and above; else portable | | `f32` sums, rounded to bytes | | | |
 //!
-//! Many tokens take another form where there are tiles: see [`wide`].
+//! Many tokens take another form where there are tiles: see `wide.rs`.
 //!
 //! The AArch64 bodies are tested and counted in instructions, not timed: no such machine was at hand.
 //!

@@ -180,7 +180,7 @@ impl LowBitMatrix {
         self.rescale(x, out);
     }
 
-    /// The form for many tokens: see [`kernel::wide`].
+    /// The form for many tokens: see `kernel/wide.rs`.
     fn multiply_wide(&self, x: &PreparedActivations, parallel: bool, out: &mut [f32]) {
         let rows = wide::strip_rows(&self.layout);
         let (activations, strips) = (x.rows(), self.plan.kernel.tile_m() / rows);

@@ -194,6 +194,9 @@ impl Runner {
     }
 }
 
+/// A number of a step that is drawn over the steps.
+type Figure = fn(&Step) -> Option<f64>;
+
 fn write_report(dir: &std::path::Path, steps: &[Step]) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir)?;
     let mut csv = String::from(
@@ -211,7 +214,7 @@ fn write_report(dir: &std::path::Path, steps: &[Step]) -> anyhow::Result<()> {
     }
     std::fs::write(dir.join("steps.csv"), csv)?;
     let mut html = String::from("<!doctype html><meta charset=utf-8><title>Runbook</title><h1>Runbook</h1>");
-    let figures: [(&str, fn(&Step) -> Option<f64>); 5] = [
+    let figures: [(&str, Figure); 5] = [
         ("recall@10", |s| s.recall),
         ("p99, us", |s| s.us_p99),
         ("records scanned a query", |s| s.scanned),
