@@ -23,9 +23,9 @@ pub enum PassageError {
 ///
 /// ```no_run
 /// use parsimon::ann::VectorId;
-/// use parsimon::{PassageIndex, model::Model, tensor::{CancelFlag, Control, NoProgress}};
+/// use parsimon::{PassageIndex, model::{LoadOptions, Model}, tensor::{CancelFlag, Control, NoProgress}};
 ///
-/// let model = Model::open("model".as_ref())?;
+/// let model = Model::open("model".as_ref(), &LoadOptions::default())?;
 /// let passages = PassageIndex::create("passages".as_ref(), &model, [1; 16])?;
 /// let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
 /// passages.add(&model, &[(VectorId(0), vec![5, 9, 2]), (VectorId(1), vec![7, 7])], &control)?;
