@@ -148,12 +148,12 @@ impl Ids {
         Some(iid)
     }
 
-    /// Retires a dead id without records. It is used again when the index is opened the next time: within a process a search that holds an older
-    /// posting could otherwise read the old vector under the new name.
+    /// Makes a dead id without records available again.
     pub(crate) fn release(&self, iid: u32) {
         let slot = self.slot(iid);
         let was = slot.state.swap(State::Free as u8, Ordering::AcqRel);
         assert_ne!(was, State::Free as u8, "id {iid} was free already");
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(iid);
     }
 
     pub(crate) fn state(&self, iid: u32) -> State {
