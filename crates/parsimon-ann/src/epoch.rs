@@ -1,4 +1,4 @@
-//! What searches may still see.
+//! What searches, and jobs that carry vectors from one posting to another, may still see.
 //!
 //! A logical clock counts deaths and retirements. A search *pins* the clock's value at its start; whatever was retired later must stay
 //! readable until it ends: a posting whose head is gone, an id that would be used again, a version that would make old copies
@@ -78,15 +78,16 @@ impl<A> Epochs<A> {
         waiting.push_back((time, action));
     }
 
-    /// The actions that nothing waits for any more.
-    pub(crate) fn due(&self) -> Vec<A> {
+    /// Does the actions that nothing waits for any more, in their order whatever threads call this: an id that was released before its move
+    /// was completed would be completed under its next name.
+    pub(crate) fn settle(&self, act: impl FnMut(A)) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.is_empty() {
-            return Vec::new();
+            return;
         }
         let earliest = self.earliest();
         let n = waiting.iter().take_while(|(time, _)| *time < earliest).count();
-        waiting.drain(..n).map(|(_, action)| action).collect()
+        waiting.drain(..n).map(|(_, action)| action).for_each(act);
     }
 }
 
@@ -98,16 +99,21 @@ mod tests {
     fn actions_wait_for_the_searches_before_them() {
         let epochs = Epochs::new();
         let (a, b) = (epochs.register(), epochs.register());
+        let due = || {
+            let mut due = Vec::new();
+            epochs.settle(|action| due.push(action));
+            due
+        };
         epochs.defer(1);
-        assert_eq!(epochs.due(), [1]);
+        assert_eq!(due(), [1]);
         let first = epochs.pin(&a);
         epochs.defer(2);
         let second = epochs.pin(&b);
         epochs.defer(3);
-        assert_eq!(epochs.due(), [] as [i32; 0]);
+        assert_eq!(due(), [] as [i32; 0]);
         drop(first);
-        assert_eq!(epochs.due(), [2]);
+        assert_eq!(due(), [2]);
         drop(second);
-        assert_eq!(epochs.due(), [3]);
+        assert_eq!(due(), [3]);
     }
 }

@@ -41,6 +41,9 @@ impl Core {
         if compat.append_only {
             return Ok(());
         }
+        // A job carries vectors under their internal ids from the posting that it read to others: none may be used again meanwhile.
+        let pin = self.epochs.register();
+        let pinned = self.epochs.pin(&pin);
         let result = match job {
             Job::Split(head) => self.split(head).and_then(|split| match split {
                 Some(split) if !compat.no_reassign => self.reassign_after_split(&split),
@@ -54,6 +57,7 @@ impl Core {
             Job::Refresh(head) => self.refresh(head),
             Job::Sweep(head) => self.sweep(head),
         };
+        drop(pinned);
         self.settle();
         result
     }

@@ -225,6 +225,7 @@ impl Core {
             checkpointing: Mutex::default(),
             jobs: Jobs::default(),
             counters: Counters::default(),
+            new_heads: Mutex::default(),
             job_number: AtomicU64::new(manifest.chunk_seq),
             published: Mutex::new(Published { manifest, _chunks: chunks }),
             tail_bytes: AtomicU64::new(0),

@@ -145,12 +145,10 @@ impl Core {
 
     /// Does what no running search can need any more.
     pub(super) fn settle(&self) {
-        for action in self.epochs.due() {
-            match action {
-                Action::FinishMove(iid, version) => self.ids.finish_move(iid, Some(version)),
-                Action::ReleaseId(iid) => self.ids.release(iid),
-                Action::ForgetHead(head) => self.postings.forget(head),
-            }
-        }
+        self.epochs.settle(|action| match action {
+            Action::FinishMove(iid, version) => self.ids.finish_move(iid, Some(version)),
+            Action::ReleaseId(iid) => self.ids.release(iid),
+            Action::ForgetHead(head) => self.postings.forget(head),
+        });
     }
 }

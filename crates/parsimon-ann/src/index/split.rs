@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::{Action, Core};
@@ -84,6 +85,7 @@ impl Core {
         let seed =
             self.config.seed ^ self.job_number.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let parts = split_in_two(&self.space, &rows, seed);
+        let new_heads = self.new_heads.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = parts.and_then(|parts| self.plan(head, &live, &rows, &parts));
         let Some(planned) = planned else {
             // Records are never dropped: the posting stays long, and is looked at again when it has doubled.
@@ -93,6 +95,7 @@ impl Core {
         };
         let old_row = self.heads().row(head).expect("an open posting has a head").to_vec();
         self.publish_split(head, &old, &records, &planned)?;
+        drop(new_heads);
         Counters::add(&self.counters.splits, 1);
         let [a, b] = planned;
         let heads = [(a.head, a.row), (b.head, b.row)];
