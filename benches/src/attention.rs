@@ -96,26 +96,7 @@ impl Prefill {
 
     fn record(&self, case: String, flops: f64, times: Times, params: BTreeMap<&'static str, Value>) -> Record {
         let limit = peak(self.compute) * self.threads as f64 / 1e9;
-        let rate = |seconds: f64| flops / seconds / 1e9;
-        Record {
-            area: "attention",
-            case,
-            variant: self.variant().into(),
-            params,
-            isa: Level::best().name(),
-            threads: self.threads,
-            metric: "rate",
-            unit: "GFLOP/s",
-            median: rate(times.median),
-            min: rate(times.max),
-            max: rate(times.min),
-            runs: times.runs,
-            limit: Some(limit),
-            pct_of_limit: Some(100.0 * rate(times.min) / limit),
-            baseline: None,
-            ratio_to_baseline: None,
-            checked: true,
-        }
+        rate_record((case, self.variant(), self.threads), ("rate", "GFLOP/s"), (flops, times), limit, params)
     }
 
     fn dense(&self, n: usize, sink: &mut Sink) -> anyhow::Result<()> {
@@ -190,27 +171,40 @@ fn decode_case(
     }
     let (times, bytes) = decode_times((n_q, n_k, n_v), dtype, n, budget)?;
     let limit = read_bandwidth(bytes.max(64 << 20)) / 1e9;
-    let rate = |seconds: f64| bytes as f64 / seconds / 1e9;
-    sink.push(Record {
+    let params = BTreeMap::from([("n", json!(n)), ("kv_bytes", json!(bytes)), ("ms", json!(times.median * 1e3))]);
+    let of = (case, dtype.name(), threads);
+    sink.push(rate_record(of, ("kv read", "GB/s"), (bytes as f64, times), limit, params));
+    Ok(())
+}
+
+/// `work / time` of a case, variant and number of threads, in units of 1e9, beside the limit.
+fn rate_record(
+    (case, variant, threads): (String, &str, usize),
+    (metric, unit): (&'static str, &'static str),
+    (work, times): (f64, Times),
+    limit: f64,
+    params: BTreeMap<&'static str, Value>,
+) -> Record {
+    let rate = |seconds: f64| work / seconds / 1e9;
+    Record {
         area: "attention",
         case,
-        variant: dtype.name().into(),
-        params: BTreeMap::from([("n", json!(n)), ("kv_bytes", json!(bytes)), ("ms", json!(times.median * 1e3))]),
+        variant: variant.into(),
+        params,
         isa: Level::best().name(),
         threads,
-        metric: "kv read",
-        unit: "GB/s",
+        metric,
+        unit,
         median: rate(times.median),
         min: rate(times.max),
         max: rate(times.min),
         runs: times.runs,
         limit: Some(limit),
-        pct_of_limit: Some(100.0 * rate(times.min) / limit),
+        pct_of_limit: Some(100.0 * rate(times.median) / limit),
         baseline: None,
         ratio_to_baseline: None,
         checked: true,
-    });
-    Ok(())
+    }
 }
 
 /// Times of one token over `n` keys, and the bytes of the keys and values.
@@ -259,7 +253,7 @@ pub(crate) fn sparse_speedups(n: usize, densities: &[f64]) -> anyhow::Result<Vec
 /// A list of blocks of 64 with about the density.
 fn random_list(n: usize, density: f64) -> anyhow::Result<BlockList> {
     let mut rng = SplitMix64::new(7);
-    let chosen = |_, row, col| col <= row && (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 <= density;
+    let chosen = |_, row, col| col <= row && rng.next_f64() <= density;
     Ok(BlockList::from_fn(square(n)?, HEADS, chosen))
 }
 

@@ -222,5 +222,30 @@ pub(crate) fn distance(metric: Metric, x: &[f64], c: &[f64]) -> f64 {
     }
 }
 
+/// Gives every centroid that has no points the one that costs most; returns how many got one.
+fn reseed(
+    x: Points<'_>,
+    w: Option<&[f64]>,
+    d: &[f64],
+    is_empty: impl Fn(usize) -> bool,
+    centroids: &mut [f64],
+) -> usize {
+    let v = x.v();
+    let mut taken: Vec<usize> = Vec::new();
+    for c in (0..centroids.len() / v).filter(|&c| is_empty(c)) {
+        let mut farthest = (0.0, None);
+        for (i, d) in d.iter().enumerate() {
+            let cost = weight(w, i) * d;
+            if cost > farthest.0 && !taken.contains(&i) {
+                farthest = (cost, Some(i));
+            }
+        }
+        let Some(i) = farthest.1 else { break };
+        centroids[c * v..][..v].copy_from_slice(x.point(i));
+        taken.push(i);
+    }
+    taken.len()
+}
+
 #[cfg(test)]
 mod tests;

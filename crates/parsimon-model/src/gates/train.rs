@@ -315,7 +315,7 @@ impl LayerStart<'_> {
     fn uniform(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let [.., k, d] = *shape else { return Ok(Vec::new()) };
         let bound = (6.0 / (k + d) as f64).sqrt();
-        self.saved_or(name, shape, |rng| bound * (2.0 * (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 - 1.0))
+        self.saved_or(name, shape, |rng| bound * (2.0 * rng.next_f64() - 1.0))
     }
 }
 

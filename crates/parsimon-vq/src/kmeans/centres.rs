@@ -4,7 +4,7 @@
 use parsimon_core::Control;
 use rayon::prelude::*;
 
-use super::{KMeans, KMeansConfig, KMeansError, KMeansReport, Points, distance, weight};
+use super::{KMeans, KMeansConfig, KMeansError, KMeansReport, Points, distance, reseed, weight};
 use crate::Metric;
 use crate::chunks::{chunk_sums, sum};
 
@@ -83,20 +83,7 @@ fn centres(
             }
         },
     );
-    let mut taken: Vec<usize> = Vec::new();
-    for c in (0..members.len()).filter(|&c| members[c].is_empty()) {
-        let mut farthest = (0.0, None);
-        for (i, d) in d.iter().enumerate() {
-            let cost = weight(w, i) * d;
-            if cost > farthest.0 && !taken.contains(&i) {
-                farthest = (cost, Some(i));
-            }
-        }
-        let Some(i) = farthest.1 else { break };
-        centroids[c * v..][..v].copy_from_slice(x.point(i));
-        taken.push(i);
-    }
-    taken.len()
+    reseed(x, w, d, |c| members[c].is_empty(), centroids)
 }
 
 /// The first value at which the cumulative weight is at least half of the total.

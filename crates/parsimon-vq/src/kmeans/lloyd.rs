@@ -4,7 +4,7 @@ use parsimon_core::Control;
 use parsimon_simd::Level;
 use rayon::prelude::*;
 
-use super::{KMeans, KMeansConfig, KMeansError, KMeansReport, Numerics, Points, distance, weight};
+use super::{KMeans, KMeansConfig, KMeansError, KMeansReport, Numerics, Points, distance, reseed, weight};
 use crate::Metric;
 use crate::chunks::{CHUNK, chunks, sum};
 use crate::kernel::assign::{Lookup, Real};
@@ -73,7 +73,7 @@ pub(super) fn rounds(
             return Ok(KMeans { centroids: std::mem::take(centroids), assign, report });
         }
         let weights = means(x, w, &assign, centroids);
-        report.reseeded += reseed(x, w, &d, &weights, centroids);
+        report.reseeded += reseed(x, w, &d, |c| weights[c] <= 0.0, centroids);
         report.iters += 1;
     }
 }
@@ -123,23 +123,4 @@ fn means(x: Points<'_>, w: Option<&[f64]>, assign: &[u32], centroids: &mut [f64]
         }
     }
     weights
-}
-
-/// Gives every centroid without weight the point that costs most; returns how many got one.
-fn reseed(x: Points<'_>, w: Option<&[f64]>, d: &[f64], weights: &[f64], centroids: &mut [f64]) -> usize {
-    let v = x.v();
-    let mut taken: Vec<usize> = Vec::new();
-    for c in (0..weights.len()).filter(|&c| weights[c] <= 0.0) {
-        let mut farthest = (0.0, None);
-        for (i, d) in d.iter().enumerate() {
-            let cost = weight(w, i) * d;
-            if cost > farthest.0 && !taken.contains(&i) {
-                farthest = (cost, Some(i));
-            }
-        }
-        let Some(i) = farthest.1 else { break };
-        centroids[c * v..][..v].copy_from_slice(x.point(i));
-        taken.push(i);
-    }
-    taken.len()
 }
