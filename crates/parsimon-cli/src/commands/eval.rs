@@ -67,8 +67,6 @@ struct Ppl {
 struct DensityRow {
     density_target: f64,
     density: Option<f64>,
-    /// Not measured.
-    recall: Option<f64>,
     ppl: f64,
     nll: f64,
     nll_stderr: f64,
@@ -139,7 +137,6 @@ fn densities_report(
         anyhow::Ok(DensityRow {
             density_target,
             density: result.density,
-            recall: None,
             ppl: result.ppl,
             nll: result.nll,
             nll_stderr: result.nll_stderr,

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use parsimon::attn::gate::Rule;
-use parsimon::model::{Gating, Model, ModelError};
+use parsimon::model::{Gating, Model};
+
+use crate::failure::BadInput;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
@@ -33,11 +35,16 @@ pub(super) struct AttentionArgs {
 
 impl AttentionArgs {
     /// The model with the gates that were asked for.
-    pub(super) fn apply(&self, model: Model) -> Result<Model, ModelError> {
-        let (Kind::Seer, Some(gate)) = (self.attention, &self.gate) else { return Ok(model) };
+    pub(super) fn apply(&self, model: Model) -> anyhow::Result<Model> {
+        let gate = match (self.attention, &self.gate) {
+            (Kind::Seer, Some(gate)) => gate,
+            (Kind::Dense, None) => return Ok(model),
+            // Leaving the gates out would look like gates that change nothing.
+            _ => return Err(BadInput::new("`--gate DIR` and `--attention seer` belong together").into()),
+        };
         let threshold = self.threshold.map(Rule::Threshold);
         let rule = threshold.or(self.nz_ratio.map(Rule::NzRatio)).or(self.budget.map(Rule::TokenBudget));
         let gating = Gating::open(gate, model.config(), rule)?;
-        model.with_gating(gating)
+        Ok(model.with_gating(gating)?)
     }
 }

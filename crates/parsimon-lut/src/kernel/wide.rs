@@ -82,11 +82,13 @@ pub(crate) struct Scratch {
 }
 
 /// Whether this process multiplies tiles, and widens the layout in registers.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no layout is widened there"))]
 pub(crate) fn is_fast(layout: &Layout) -> bool {
     #[cfg(target_arch = "x86_64")]
-    return Level::best().includes(Level::Amx) && unpack::Form::of(layout).is_some();
+    let is_widened = unpack::Form::of(layout).is_some();
     #[cfg(not(target_arch = "x86_64"))]
-    return Level::best().includes(Level::Amx) && layout.k == 0;
+    let is_widened = false;
+    is_widened && Level::best().includes(Level::Amx)
 }
 
 /// Rows of a strip.
