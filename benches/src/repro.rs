@@ -2,6 +2,7 @@
 
 mod attention;
 mod energy;
+mod figure;
 mod spfresh;
 mod tmac;
 mod vptq;
@@ -36,7 +37,7 @@ enum Paper {
     Tmac,
     /// SPFresh: an index under churn.
     Spfresh,
-    /// VPTQ: the ablation on a synthetic layer.
+    /// VPTQ: the ablation on a synthetic layer, and perplexity against bits on a trained model (minutes).
     Vptq,
     /// Sigma: cost of DiffQKV beside grouped-query attention.
     Sigma,
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let rows = match args.paper {
         Paper::Spfresh => spfresh::rows(args.days, args.figures.as_deref())?,
         Paper::Tmac => [tmac::rows(args.peers.as_deref())?, energy::rows()?].concat(),
-        Paper::Vptq => vptq::rows()?,
+        Paper::Vptq => vptq::rows(args.figures.as_deref())?,
         Paper::Sigma => attention::sigma()?,
         Paper::Seerattention => attention::seerattention()?,
     };

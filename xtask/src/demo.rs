@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the whole story on real input, and the checks that it holds together.
 //!
 //! Web archives are made from the HTML documentation that rustup installs; they are curated, a small model is trained on them, it is
-//! quantized to 4, 3, 2 and 1.58 bits, and every model is measured and writes some text. What each command returns with `--json` lies
+//! quantized to 4, 3, 2 and 1.58 bits by rounding and to 2 bits with codebooks, and every model is measured and writes some text. What each command returns with `--json` lies
 //! in the run folder afterwards, and `report.html` shows it.
 
 mod checks;
@@ -57,21 +57,31 @@ pub(crate) enum Build {
 /// A model of the demo: the name of its folder below the run folder is the name of its results as well.
 struct Variant {
     name: &'static str,
-    bits: Option<&'static str>,
+    made: Made,
+}
+
+/// How a model comes about.
+enum Made {
+    Trained,
+    /// Rounded to so many bits.
+    Rounded(&'static str),
+    /// Codebooks of 16 pairs of weights: with layers as small as these, larger ones would cost more bits than the codes.
+    Codebooks,
 }
 
 /// The trained model and what is made from it, from the most bits to the fewest.
 const VARIANTS: &[Variant] = &[
-    Variant { name: "f32", bits: None },
-    Variant { name: "q4", bits: Some("4") },
-    Variant { name: "q3", bits: Some("3") },
-    Variant { name: "q2", bits: Some("2") },
-    Variant { name: "q1.58", bits: Some("1.58") },
+    Variant { name: "f32", made: Made::Trained },
+    Variant { name: "q4", made: Made::Rounded("4") },
+    Variant { name: "q3", made: Made::Rounded("3") },
+    Variant { name: "vptq2", made: Made::Codebooks },
+    Variant { name: "q2", made: Made::Rounded("2") },
+    Variant { name: "q1.58", made: Made::Rounded("1.58") },
 ];
 
 impl Variant {
     fn folder(&self) -> &'static str {
-        if self.bits.is_none() { "model" } else { self.name }
+        if matches!(self.made, Made::Trained) { "model" } else { self.name }
     }
 }
 
@@ -166,10 +176,18 @@ fn train(runner: &mut Runner, smoke: bool) -> Result<()> {
 }
 
 fn quantize(runner: &mut Runner, variant: &Variant) -> Result<()> {
-    let Some(bits) = variant.bits else { return Ok(()) };
-    let (model, out) = (runner.path("model"), runner.path(variant.folder()));
-    let quantize = ["quantize", "--model", &model, "--out", &out, "--method", "rtn", "--bits", bits, "--group", "64"];
-    runner.json(&format!("quantize, {bits} bits"), &quantize, Some(&format!("{}/quantize.json", variant.folder())))?;
+    let (model, out, corpus) = (runner.path("model"), runner.path(variant.folder()), runner.path("corpus"));
+    let mut quantize = vec!["quantize", "--model", &model, "--out", &out];
+    match variant.made {
+        Made::Trained => return Ok(()),
+        Made::Rounded(bits) => quantize.extend(["--method", "rtn", "--bits", bits, "--group", "64"]),
+        Made::Codebooks => {
+            quantize.extend(["--method", "vptq", "--bits", "2", "--vector-len", "2", "--centroids", "16"]);
+            quantize.extend(["--calib", &corpus, "--compat", "none"]);
+        }
+    }
+    let (step, report) = (format!("quantize, {}", variant.name), format!("{}/quantize.json", variant.folder()));
+    runner.json(&step, &quantize, Some(&report))?;
     Ok(())
 }
 

@@ -1,7 +1,12 @@
-//! VPTQ: the paper's ablation in shape on a synthetic layer of 512 x 512, and its perplexities, which are of models that are not here.
+//! VPTQ: the paper's ablation in shape on a synthetic layer of 512 x 512, perplexity against bits on a trained model that is here, and the paper's
+//! perplexities, which are of models that are not.
 //!
 //! Ours is the relative proxy error of one layer; the paper's numbers are perplexities of Llama-2-13B on WikiText-2. They are not to be compared as
 //! numbers; the order of the rows is.
+
+mod trained;
+
+use std::path::Path;
 
 use anyhow::Context;
 use parsimon_core::io::Checkpoint;
@@ -71,7 +76,7 @@ const PUBLISHED: [(&str, f64); 12] = [
     ("Mistral-7B, GPTQ 2 bits", 1535.0),
 ];
 
-pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
+pub(super) fn rows(figures: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     let shared = std::env::var_os("PARSIMON_SHARED").map_or_else(|| "../shared".into(), std::path::PathBuf::from);
     let path = shared.join("data/vq/synth.safetensors");
     let file = Checkpoint::open(&path).with_context(|| "set PARSIMON_SHARED to the folder of the golden data")?;
@@ -112,6 +117,7 @@ pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
         }
         push(name, &report, published);
     }
+    rows.extend(trained::rows(&shared.join("data/models"), figures)?);
     rows.extend(PUBLISHED.map(|(row, perplexity)| Row {
         paper: "vptq",
         table: "Perplexity, published; the models are not here",

@@ -91,7 +91,7 @@ pub struct AttnConfig {
     /// Width of a value head.
     pub d_v: usize,
     /// What scores are multiplied with; `1 / sqrt(d_qk)` by default.
-    pub scale: Option<f32>,
+    pub scale: Option<f64>,
     /// Which keys a query sees.
     pub mask: Mask,
     /// What scores become before the softmax.
@@ -120,33 +120,36 @@ impl AttnConfig {
             check_limit(what, d, D_MAX)?;
         }
         check_limit("n_q", self.heads.n_q(), HEADS_MAX)?;
-        let config = |field, value, reason| Err(AttnError::Config { field, value: f64::from(value), reason });
+        let config = |field, value, reason| Err(AttnError::Config { field, value, reason });
         if let Some(scale) = self.scale.filter(|scale| !scale.is_finite()) {
             return config("scale", scale, "must be finite");
         }
         match &self.score_mod {
-            ScoreMod::SoftCap(cap) if !(cap.is_finite() && *cap > 0.0) => config("soft_cap", *cap, "must be positive"),
+            ScoreMod::SoftCap(cap) if !(cap.is_finite() && *cap > 0.0) => {
+                config("soft_cap", f64::from(*cap), "must be positive")
+            }
             ScoreMod::Alibi(slopes) => {
                 check_len("slopes", self.heads.n_q(), slopes.len())?;
                 let bad = slopes.iter().find(|slope| !slope.is_finite());
-                bad.map_or(Ok(()), |&slope| config("slope", slope, "must be finite"))
+                bad.map_or(Ok(()), |&slope| config("slope", f64::from(slope), "must be finite"))
             }
             _ => Ok(()),
         }
     }
 
     /// The scale in use.
-    pub fn scale(&self) -> f32 {
-        self.scale.unwrap_or_else(|| (1.0 / (self.d_qk as f64).sqrt()) as f32)
+    pub fn scale(&self) -> f64 {
+        self.scale.unwrap_or_else(|| 1.0 / (self.d_qk as f64).sqrt())
     }
 
     /// What dot products are multiplied with: the scores in base 2, or what [`ScoreMod`] takes.
     pub(crate) fn dot_scale(&self) -> f32 {
-        match self.score_mod {
-            ScoreMod::None => self.scale() * std::f32::consts::LOG2_E,
-            ScoreMod::SoftCap(cap) => self.scale() / cap,
+        let scale = match self.score_mod {
+            ScoreMod::None => self.scale() * std::f64::consts::LOG2_E,
+            ScoreMod::SoftCap(cap) => self.scale() / f64::from(cap),
             ScoreMod::Alibi(_) => self.scale(),
-        }
+        };
+        scale as f32
     }
 }
 

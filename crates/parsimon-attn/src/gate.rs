@@ -7,6 +7,7 @@
 //! Letters: `n_blk` blocks of `B` positions, `d_g` the width of the gate, `g = n_q / n_k`. Everything is generic over `f32` and `f64` ([`Real`]); the inputs
 //! of gates are queries and keys before rotation (after their norms, where a model has them).
 
+mod baseline;
 mod compression;
 mod decode;
 mod linear;
@@ -18,6 +19,7 @@ mod rope;
 mod select;
 mod train;
 
+pub use baseline::Baseline;
 pub use compression::{Compression, DecodeOptions, KBlockPos, KCompression, PartialBlock};
 pub use decode::{DecodeGate, DecodeGateForward, DecodeGateGrads, QHeadPooling};
 pub use loss::{KlLoss, Reduction, decode_loss, prefill_loss};

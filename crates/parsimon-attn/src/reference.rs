@@ -44,7 +44,7 @@ pub fn score(config: &AttnConfig, q: &[f32], kv: KvView<'_>, (h, i, j): (usize, 
     let mut k = vec![0.0; d_qk];
     kv.k_into(heads.k_of(h), j, &mut k);
     let q = &q[(i * heads.n_q() + h) * d_qk..][..d_qk];
-    let s = f64::from(config.scale()) * q.iter().zip(&k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>();
+    let s = config.scale() * q.iter().zip(&k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>();
     match &config.score_mod {
         ScoreMod::None => s,
         ScoreMod::SoftCap(cap) => f64::from(*cap) * (s / f64::from(*cap)).tanh(),

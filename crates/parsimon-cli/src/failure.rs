@@ -39,6 +39,10 @@ impl BadInput {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         BadInput { file: None, message: message.into() }
     }
+
+    pub(crate) fn in_file(file: &Path, message: impl Into<String>) -> Self {
+        BadInput { file: Some(file.to_owned()), message: message.into() }
+    }
 }
 
 impl Diagnose for BadInput {

@@ -4,11 +4,12 @@
 //! Only attention and the rotation by position know of sequences.
 
 use parsimon_attn::{
-    Attention, BlockList, BlockShape, DecodeOut, DecodeSequence, KvPool, KvSequence, PrefillOptions, Teacher, Workspace,
+    Attention, BlockList, BlockShape, DecodeOut, DecodeSequence, KvPool, KvSequence, LoadedValues, PrefillOptions,
+    Teacher, Workspace,
 };
 use rayon::prelude::*;
 
-use crate::gates::GatePass;
+use crate::gates::{GatePass, Gating};
 use crate::rope::RopeAngles;
 use crate::{ModelError, RopeFrequencies};
 
@@ -153,7 +154,17 @@ impl Batch<'_, '_> {
             return self.attend_and_teach(attention, layer, q, out);
         }
         let (pool, pass) = (&*self.pool, self.pass);
-        if let (Some(blocks), [segment]) = (blocks, &*self.segments) {
+        let mut chosen = None;
+        if let (Some(Gate::Select(gates)), [segment]) = (&mut self.gate, &*self.segments) {
+            let n = segment.tokens.len();
+            let kv = pool.view(layer, segment.sequence, n);
+            if let (Gating::TopValues(select), 1) = (gates.gating, n) {
+                let (loaded, work) = (&mut LoadedValues::default(), &mut Workspace::default());
+                return Ok(attention.decode_top_values(q, kv, *select, out, loaded, work)?);
+            }
+            chosen = gates.select_rotated(attention.config().heads, q, kv)?;
+        }
+        if let (Some(blocks), [segment]) = (blocks.or(chosen.as_ref()), &*self.segments) {
             let n = segment.tokens.len();
             let kv = pool.view(layer, segment.sequence, n);
             let work = &mut Workspace::default();
@@ -161,6 +172,9 @@ impl Batch<'_, '_> {
                 let out = DecodeOut { o: out, lse: None, parts: None };
                 let sequences = [DecodeSequence { kv, blocks: Some(blocks) }];
                 return Ok(attention.decode_into(q, &sequences, Default::default(), out, work)?);
+            }
+            if let Some(Gate::Select(gates)) = &mut self.gate {
+                gates.compare(attention, (q, kv), blocks)?;
             }
             let options = PrefillOptions { blocks: Some(blocks), ..PrefillOptions::default() };
             return Ok(attention.prefill_into(q, kv, options, (out, None), work)?);

@@ -168,7 +168,7 @@ fn assemble(
 
 fn attention(config: &ModelConfig, layer: usize) -> Result<Attention, ModelError> {
     let mask = config.window(layer).map_or(Mask::Causal, Mask::sliding);
-    let (heads, d, scale) = (config.heads, config.head_dim, config.block.attn_scale);
+    let (heads, d, scale) = (config.heads, config.head_dim, config.block.attn_scale.map(f64::from));
     let score_mod = config.block.attn_soft_cap.map_or(ScoreMod::None, ScoreMod::SoftCap);
     Ok(Attention::prepare(&AttnConfig { scale, score_mod, ..AttnConfig::new(heads, (d, d), mask) })?)
 }

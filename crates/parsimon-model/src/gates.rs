@@ -9,8 +9,13 @@ mod train;
 
 use std::sync::Arc;
 
-use parsimon_attn::gate::{DecodeGate, DecodeOptions, GateKeys, KCompression, PrefillGate, Rule, Selected, Selection};
-use parsimon_attn::{BlockList, BlockShape, Grid};
+use parsimon_attn::gate::{
+    Baseline, DecodeGate, DecodeOptions, GateKeys, KCompression, PrefillGate, Recall, Rule, Selected, Selection,
+    oracle_recall,
+};
+use parsimon_attn::{
+    Attention, BlockList, BlockShape, Grid, HeadMap, KvView, PrefillOptions, Teacher, TopValues, Workspace,
+};
 
 pub use error::GateError;
 pub use train::{GateForm, GateTrainOptions, GateTrainReport, train_gates};
@@ -36,14 +41,26 @@ pub enum Gating {
         /// Layers before this one attend to everything.
         start_layer: usize,
     },
+    /// Blocks for prompts, chosen without a gate; for comparison.
+    Baseline {
+        /// How blocks are scored.
+        baseline: Baseline,
+        /// Positions of a block.
+        block: usize,
+        /// How they are selected.
+        selection: Selection,
+    },
+    /// Single tokens load the values of the largest probabilities alone (PAPER(sigma Appendix B.2)).
+    TopValues(TopValues),
 }
 
 impl Gating {
-    /// The layers that have a gate.
-    pub fn layers(&self) -> usize {
+    /// The layers that have a gate; `None` where none is needed.
+    pub fn layers(&self) -> Option<usize> {
         match self {
-            Gating::Prefill { gates, .. } => gates.len(),
-            Gating::Decode { gates, .. } => gates.len(),
+            Gating::Prefill { gates, .. } => Some(gates.len()),
+            Gating::Decode { gates, .. } => Some(gates.len()),
+            Gating::Baseline { .. } | Gating::TopValues(_) => None,
         }
     }
 
@@ -51,7 +68,8 @@ impl Gating {
     #[must_use]
     pub fn with_rule(mut self, new: Rule) -> Self {
         match &mut self {
-            Gating::Prefill { selection, .. } => selection.rule = new,
+            Gating::Prefill { selection, .. } | Gating::Baseline { selection, .. } => selection.rule = new,
+            Gating::TopValues(_) => {}
             Gating::Decode { options, .. } => options.rule = new,
         }
         self
@@ -65,8 +83,8 @@ impl Model {
     ///
     /// [`GateError::Layers`] when there is not a gate for every layer.
     pub fn with_gating(mut self, gating: Gating) -> Result<Self, ModelError> {
-        let (expected, actual) = (self.config().num_layers, gating.layers());
-        if expected != actual {
+        let expected = self.config().num_layers;
+        if let Some(actual) = gating.layers().filter(|&actual| actual != expected) {
             return Err(GateError::Layers { expected, actual }.into());
         }
         self.gating = Some(Arc::new(gating));
@@ -87,12 +105,33 @@ pub(crate) struct GateState {
     /// Blocks that were listed, and that could have been.
     listed: u64,
     visible: u64,
+    /// Where lists are compared with the oracle.
+    recall: Option<RecallSum>,
+}
+
+/// The sum of the recalls of some lists.
+#[derive(Clone, Copy, Default, Debug)]
+struct RecallSum {
+    blocks: f64,
+    mass: f64,
+    lists: u32,
 }
 
 impl GateState {
     /// Listed blocks over visible ones of all gated passes; `None` before the first.
     pub(crate) fn density(&self) -> Option<f64> {
         (self.visible > 0).then(|| self.listed as f64 / self.visible as f64)
+    }
+
+    /// Compares every list of a prompt with the oracle from now on, which costs attention to everything.
+    pub(crate) fn measure_recall(&mut self) {
+        self.recall = Some(RecallSum::default());
+    }
+
+    /// The mean over the lists that were compared.
+    pub(crate) fn recall(&self) -> Option<Recall> {
+        let RecallSum { blocks, mass, lists } = self.recall.filter(|sum| sum.lists > 0)?;
+        Some(Recall { blocks: blocks / f64::from(lists), mass: mass / f64::from(lists) })
     }
 
     pub(crate) fn clear(&mut self) {
@@ -156,8 +195,65 @@ impl GatePass<'_> {
                 self.state.count(&blocks, &shape);
                 Ok(Some(blocks))
             }
+            Gating::Baseline { .. } | Gating::TopValues(_) => Ok(None),
         }
     }
+
+    /// The blocks that a baseline chooses for a prompt, from what is rotated.
+    pub(crate) fn select_rotated(
+        &mut self,
+        heads: HeadMap,
+        q: &[f32],
+        kv: KvView<'_>,
+    ) -> Result<Option<BlockList>, ModelError> {
+        let Gating::Baseline { baseline, block, selection } = self.gating else { return Ok(None) };
+        let t_q = q.len() / (heads.n_q() * kv.dims().0);
+        if t_q == 1 {
+            return Ok(None);
+        }
+        let shape = prefill_shape(*block, (kv.len() - t_q, t_q))?;
+        let scores = baseline.scores(heads, q, kv, shape)?;
+        let blocks = selection.select(&scores, shape, heads.n_q())?.blocks;
+        self.state.count(&blocks, &shape);
+        Ok(Some(blocks))
+    }
+}
+
+impl GatePass<'_> {
+    /// Compares the blocks of a prompt with those that attention to everything gives most, where that is asked for.
+    pub(crate) fn compare(
+        &mut self,
+        attention: &Attention,
+        (q, kv): (&[f32], KvView<'_>),
+        blocks: &BlockList,
+    ) -> Result<(), ModelError> {
+        let block = match self.gating {
+            Gating::Prefill { gates, .. } => gates[0].shape().block,
+            Gating::Baseline { block, .. } => *block,
+            Gating::Decode { .. } | Gating::TopValues(_) => return Ok(()),
+        };
+        let Some(sum) = &mut self.state.recall else { return Ok(()) };
+        let config = attention.config();
+        let n_q = config.heads.n_q();
+        let t_q = q.len() / (n_q * config.d_qk);
+        let shape = prefill_shape(block, (kv.len() - t_q, t_q))?;
+        let (rows, cols) = shape.blocks();
+        let (mut map, mut out) = (vec![0.0; n_q * rows * cols], vec![0.0; t_q * n_q * config.d_v]);
+        let teacher = Teacher { shape, map_2d: Some(&mut map), map_1d: None };
+        let options = PrefillOptions { teacher: Some(teacher), ..PrefillOptions::default() };
+        attention.prefill_into(q, kv, options, (&mut out, None), &mut Workspace::default())?;
+        let recall = oracle_recall(blocks, &map, cols);
+        sum.blocks += recall.blocks;
+        sum.mass += recall.mass;
+        sum.lists += 1;
+        Ok(())
+    }
+}
+
+/// The blocks of `n` queries that follow `held` positions.
+fn prefill_shape(block: usize, (held, n): (usize, usize)) -> Result<BlockShape, ModelError> {
+    let grid = |phase: usize| Grid::try_new(block as u32, phase as u32);
+    Ok(BlockShape { q: grid(held % block)?, k: grid(0)?, t_q: n, t_k: held + n })
 }
 
 /// Gates have seen the positions that the cache holds.
@@ -173,8 +269,7 @@ fn select_prefill(
     q: &[f32],
 ) -> Result<(Selected, BlockShape), ModelError> {
     let block = gate.shape().block;
-    let grid = |phase: usize| Grid::try_new(block as u32, phase as u32);
-    let shape = BlockShape { q: grid(held % block)?, k: grid(0)?, t_q: n, t_k: held + n };
+    let shape = prefill_shape(block, (held, n))?;
     let (_, q_gate) = gate.queries(q, held);
     let mut values = gate.logits(&q_gate, keys.gated(), held / block);
     if !selection.rule.reads_logits() {

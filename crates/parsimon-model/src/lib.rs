@@ -132,8 +132,8 @@ pub use pack_cache::{PackCache, PackCacheReport};
 pub use parsimon_attn::KvDtype;
 pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
 pub use quantize::{
-    CalibratedMethod, CalibratedReport, LayerReport, QuantizeOptions, QuantizeReport, VptqChoice, quantize_calibrated,
-    quantize_folder,
+    CalibratedLayer, CalibratedMethod, CalibratedReport, LayerReport, QuantizeOptions, QuantizeReport, VptqChoice,
+    quantize_calibrated, quantize_folder,
 };
 pub use rope::{RopeFrequencies, RopePhase};
 pub use sample::{Sampler, SamplerError, SamplingOptions};

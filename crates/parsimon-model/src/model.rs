@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parsimon_attn::gate::Recall;
 use parsimon_attn::{Attention, KvDtype, KvPool, KvSequence};
 
 use crate::batch::{Batch, Gate, Lesson, Pass, Segment};
@@ -73,6 +74,16 @@ impl KvState {
         if len == 0 {
             self.gates.clear();
         }
+    }
+
+    /// Compares the blocks that gates choose for prompts with the oracle from now on, which costs attention to everything.
+    pub(crate) fn measure_recall(&mut self) {
+        self.gates.measure_recall();
+    }
+
+    /// The mean of what was compared.
+    pub(crate) fn recall(&self) -> Option<Recall> {
+        self.gates.recall()
     }
 
     /// Of the blocks that gated passes could have attended to, the share that they did; `None` before the first.

@@ -1,9 +1,10 @@
 //! Perplexity over consecutive windows.
 
+use parsimon_attn::gate::Recall;
 use parsimon_core::{Control, Unit};
 use rayon::prelude::*;
 
-use crate::{Model, ModelError};
+use crate::{KvState, Model, ModelError};
 
 /// How a text is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +13,15 @@ pub struct PerplexityOptions {
     pub ctx: usize,
     /// The most windows to score; `None` for all.
     pub max_windows: Option<usize>,
+    /// Whether blocks that gates choose are compared with the oracle, which costs attention to everything.
+    pub measure_recall: bool,
+}
+
+impl PerplexityOptions {
+    /// All windows of `ctx` tokens.
+    pub fn new(ctx: usize) -> Self {
+        PerplexityOptions { ctx, max_windows: None, measure_recall: false }
+    }
 }
 
 /// What was measured.
@@ -29,6 +39,8 @@ pub struct Perplexity {
     pub nll_stderr: f64,
     /// The share of blocks that gated attention computed, the mean over windows; `None` where it is dense.
     pub density: Option<f64>,
+    /// How much of what attention to everything does the blocks keep, the mean over windows, where it was measured.
+    pub recall: Option<Recall>,
 }
 
 /// Scores `tokens` in consecutive windows of `ctx`; the remainder is dropped, and the first token of each window is not scored.
@@ -58,13 +70,18 @@ pub fn perplexity(
     }
     control.progress.start("perplexity", Some(windows as u64), Unit::Items("windows"));
     let mut total = 0.0;
-    let (mut means, mut densities) = (Vec::with_capacity(windows), Vec::new());
+    let (mut means, mut densities, mut recalls) = (Vec::with_capacity(windows), Vec::new(), Vec::new());
     for (i, window) in tokens.chunks_exact(ctx).take(windows).enumerate() {
         control.cancel.check()?;
-        let (nll, density) = window_nll(model, window)?;
+        let mut state = model.new_state();
+        if options.measure_recall {
+            state.measure_recall();
+        }
+        let nll = window_nll(model, window, &mut state)?;
         total += nll;
         means.push(nll / (ctx - 1) as f64);
-        densities.extend(density);
+        densities.extend(state.density());
+        recalls.extend(state.recall());
         control.progress.advance(1);
         let scored = ((i + 1) * (ctx - 1)) as f64;
         control.progress.message(&format!("ppl {:.3}", (total / scored).exp()));
@@ -74,17 +91,30 @@ pub fn perplexity(
     let nll = total / scored as f64;
     let spread: f64 = means.iter().map(|mean| (mean - nll).powi(2)).sum();
     let nll_stderr = (spread / (windows * windows.saturating_sub(1)).max(1) as f64).sqrt();
-    let density = (!densities.is_empty()).then(|| densities.iter().sum::<f64>() / densities.len() as f64);
-    Ok(Perplexity { nll, ppl: nll.exp(), tokens: scored, windows, nll_stderr, density })
+    let recall = mean(recalls.iter().map(|recall| recall.blocks)).zip(mean(recalls.iter().map(|recall| recall.mass)));
+    Ok(Perplexity {
+        nll,
+        ppl: nll.exp(),
+        tokens: scored,
+        windows,
+        nll_stderr,
+        density: mean(densities.into_iter()),
+        recall: recall.map(|(blocks, mass)| Recall { blocks, mass }),
+    })
 }
 
-fn window_nll(model: &Model, window: &[u32]) -> Result<(f64, Option<f64>), ModelError> {
-    let mut state = model.new_state();
-    let logits = model.logits(window, &mut state)?;
+/// The mean, where there is anything.
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
+    let n = values.len();
+    (n > 0).then(|| values.sum::<f64>() / n as f64)
+}
+
+fn window_nll(model: &Model, window: &[u32], state: &mut KvState) -> Result<f64, ModelError> {
+    let logits = model.logits(window, state)?;
     let vocab_size = model.config().vocab_size;
     let rows = logits.par_chunks_exact(vocab_size).zip(&window[1..]);
     let scores: Vec<f64> = rows.map(|(logits, &token)| nll(logits, token)).collect();
-    Ok((scores.iter().sum(), state.density()))
+    Ok(scores.iter().sum())
 }
 
 /// `-ln softmax(logits)[token]`.

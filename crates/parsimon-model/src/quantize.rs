@@ -5,7 +5,7 @@ mod calibrated;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use calibrated::{CalibratedMethod, CalibratedReport, VptqChoice, quantize_calibrated};
+pub use calibrated::{CalibratedLayer, CalibratedMethod, CalibratedReport, VptqChoice, quantize_calibrated};
 use parsimon_core::io::{FormatError, SafetensorsWriter, TensorData, TensorSpec, write_json};
 use parsimon_core::quant::gptq::{self, GptqConfig, GptqOverride};
 use parsimon_core::quant::rtn::{self, Levels};

@@ -11,7 +11,7 @@ use crate::workspace;
 
 /// What a run leaves in its folder; a new run removes exactly these.
 const OWN: &[&str] =
-    &["warc", "corpus", "model", "q4", "q3", "q2", "q1.58", "eval", "generate", "demo.json", "report.html"];
+    &["warc", "corpus", "model", "q4", "q3", "vptq2", "q2", "q1.58", "eval", "generate", "demo.json", "report.html"];
 
 /// A run of the demo.
 pub(super) struct Runner {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::Variant;
+use super::{Made, Variant};
 
 /// One row a model: bits, size, quality, speed.
 struct Row {
@@ -24,9 +24,9 @@ pub(super) fn table(out: &Path, variants: &[Variant]) -> Result<String> {
 
 fn row(out: &Path, variant: &Variant) -> Result<Row> {
     let folder = out.join(variant.folder());
-    let bits_per_weight = match variant.bits {
-        None => 32.0,
-        Some(_) => number(&folder.join("quantize.json"), "bits_per_weight")?,
+    let bits_per_weight = match variant.made {
+        Made::Trained => 32.0,
+        _ => number(&folder.join("quantize.json"), "bits_per_weight")?,
     };
     let model = folder.join("model.safetensors");
     Ok(Row {

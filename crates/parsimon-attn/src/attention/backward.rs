@@ -162,6 +162,7 @@ impl<'a> Pass<'a> {
         let (k_head, v_head) = (heads.k_of(h), heads.v_of(h));
         let keys = TILE.min(self.visibility.t_k - j0);
         let mut tile = TileGrads { p: vec![0.0; TILE * TILE], ds: vec![0.0; TILE * TILE], bits };
+        let scale = self.config.scale() as f32;
         for (r, i) in queries.enumerate() {
             let at = i * heads.n_q() + h;
             let position = (i + self.visibility.t_k) as f64 - self.visibility.t_q as f64;
@@ -170,10 +171,10 @@ impl<'a> Pass<'a> {
             for j in (0..keys).filter(|j| row_bits >> j & 1 == 1) {
                 let dots = Dots { pairs: [(q, self.k.row(k_head, j0 + j)), (d_o, self.v.row(v_head, j0 + j))] };
                 let [s, dp] = vectorize(self.level, dots);
-                let (s, slope) = self.modified(h, s * self.config.scale(), position - (j0 + j) as f64);
+                let (s, slope) = self.modified(h, s * scale, position - (j0 + j) as f64);
                 let p = (s - self.lse[at]).exp();
                 tile.p[r * TILE + j] = p;
-                tile.ds[r * TILE + j] = p * (dp - self.deltas[at]) * slope * self.config.scale();
+                tile.ds[r * TILE + j] = p * (dp - self.deltas[at]) * slope * scale;
             }
         }
         Some(tile)

@@ -87,7 +87,7 @@ impl Case {
             }
             Some(other) => panic!("{}: modifier {other}", self.id),
         };
-        let scale = Some(self.float("scale") as f32);
+        let scale = Some(self.float("scale"));
         AttnConfig { scale, score_mod, compute, ..AttnConfig::new(self.heads(), dims, mask) }
     }
 

@@ -1,4 +1,6 @@
-//! `parsimon attn`: files of attention gates.
+//! `parsimon attn`: files of attention gates, and the kernels on cases from outside.
+
+mod eval;
 
 use std::path::PathBuf;
 
@@ -8,7 +10,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 
-/// Work with files of attention gates.
+/// Work with attention: its gates, its kernels.
 #[derive(Args)]
 pub(crate) struct Attn {
     #[command(subcommand)]
@@ -17,12 +19,14 @@ pub(crate) struct Attn {
 
 #[derive(Subcommand)]
 enum What {
+    Eval(eval::Eval),
     GateConvert(GateConvert),
 }
 
 impl Attn {
     pub(crate) fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self.what {
+            What::Eval(args) => args.run(cx),
             What::GateConvert(args) => args.run(cx),
         }
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{ArgGroup, Args, Subcommand};
-use parsimon::attn::gate::Rule;
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use parsimon::attn::gate::{Baseline, Rule, Selection};
 use parsimon::model::{Gating, Model, PackCacheReport, PerplexityOptions, perplexity};
 use parsimon::tensor::io::{Checkpoint, FormatError, write_npy};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use crate::commands::gated::AttentionArgs;
 use crate::commands::model::ModelArgs;
 use crate::commands::parse_tokens;
 use crate::context::Context;
+use crate::failure::BadInput;
 
 /// Logits of two programs on the same weights agree within this, absolutely.
 const CHECK_TOLERANCE: f64 = 1e-4;
@@ -55,11 +56,28 @@ struct Ppl {
     #[arg(long, value_name = "W")]
     max_windows: Option<usize>,
     /// Gated attention: the folder of prefill gates.
-    #[arg(long, value_name = "DIR", requires = "densities")]
+    #[arg(long, value_name = "DIR", requires = "densities", group = "blocks")]
     gate: Option<PathBuf>,
-    /// The shares of blocks to evaluate with `--gate`.
-    #[arg(long, value_name = "1,.5,.3,.1", value_delimiter = ',', requires = "gate")]
+    /// Blocks of `--block` tokens, chosen without a gate, to compare gates with.
+    #[arg(long, value_enum, requires = "densities", group = "blocks")]
+    baseline: Option<BaselineArg>,
+    /// Tokens of a block, with `--baseline`.
+    #[arg(long, value_name = "B", default_value_t = 64, requires = "baseline", value_parser = clap::value_parser!(u32).range(1..))]
+    block: u32,
+    /// The shares of blocks to evaluate with `--gate` or `--baseline`.
+    #[arg(long, value_name = "1,.5,.3,.1", value_delimiter = ',', requires = "blocks")]
     densities: Option<Vec<f64>>,
+    /// Compare the blocks with those that attention to everything gives most, with `--densities`; the time of it counts.
+    #[arg(long, requires = "densities")]
+    recall: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BaselineArg {
+    /// Products of mean queries and mean keys, as MoBA scores.
+    MeanPool,
+    /// The bound of Quest on every product.
+    Quest,
 }
 
 /// One density.
@@ -67,6 +85,10 @@ struct Ppl {
 struct DensityRow {
     density_target: f64,
     density: Option<f64>,
+    /// Of the blocks computed, those that are among as many with the largest probabilities.
+    recall: Option<f64>,
+    /// The share of the largest probabilities of blocks that lies in the computed ones.
+    mass: Option<f64>,
     ppl: f64,
     nll: f64,
     nll_stderr: f64,
@@ -99,9 +121,9 @@ impl Ppl {
         let model = self.model.open()?;
         let tokens = self.model.tokenizer()?.encode(&text, true)?;
         let ctx = self.ctx.unwrap_or(model.config().max_position_embeddings.min(CTX_MAX));
-        let options = PerplexityOptions { ctx, max_windows: self.max_windows };
-        if let (Some(gate), Some(densities)) = (&self.gate, &self.densities) {
-            let report = densities_report(&model, gate, densities, (&tokens, &options), cx)?;
+        let options = PerplexityOptions { ctx, max_windows: self.max_windows, measure_recall: self.recall };
+        if let Some(densities) = &self.densities {
+            let report = self.densities_report(&model, densities, (&tokens, &options), cx)?;
             return cx.report(&report, render_densities);
         }
         let start = Instant::now();
@@ -122,38 +144,55 @@ impl Ppl {
     }
 }
 
-fn densities_report(
-    model: &Model,
-    gate: &Path,
-    densities: &[f64],
-    (tokens, options): (&[u32], &PerplexityOptions),
-    cx: &Context,
-) -> anyhow::Result<DensityReport> {
-    let row = |&density_target: &f64| {
-        let gating = Gating::open(gate, model.config(), Some(Rule::NzRatio(density_target)))?;
-        let gated = model.clone().with_gating(gating)?;
-        let start = Instant::now();
-        let result = perplexity(&gated, tokens, options, &cx.control())?;
-        anyhow::Ok(DensityRow {
-            density_target,
-            density: result.density,
-            ppl: result.ppl,
-            nll: result.nll,
-            nll_stderr: result.nll_stderr,
-            tokens: result.tokens,
-            tokens_per_s: result.tokens as f64 / start.elapsed().as_secs_f64(),
-        })
-    };
-    Ok(DensityReport { rows: densities.iter().map(row).collect::<Result<_, _>>()? })
+impl Ppl {
+    /// How blocks are chosen for a share of them.
+    fn gating(&self, model: &Model, share: f64) -> anyhow::Result<Gating> {
+        let rule = Rule::NzRatio(share);
+        let baseline = match (&self.gate, self.baseline) {
+            (Some(gate), _) => return Ok(Gating::open(gate, model.config(), Some(rule))?),
+            (None, Some(BaselineArg::MeanPool)) => Baseline::MeanPool,
+            (None, Some(BaselineArg::Quest)) => Baseline::Quest,
+            (None, None) => return Err(BadInput::new("`--densities` needs `--gate` or `--baseline`").into()),
+        };
+        Ok(Gating::Baseline { baseline, block: self.block as usize, selection: Selection::upstream(rule) })
+    }
+
+    fn densities_report(
+        &self,
+        model: &Model,
+        densities: &[f64],
+        (tokens, options): (&[u32], &PerplexityOptions),
+        cx: &Context,
+    ) -> anyhow::Result<DensityReport> {
+        let row = |&density_target: &f64| {
+            let gated = model.clone().with_gating(self.gating(model, density_target)?)?;
+            let start = Instant::now();
+            let result = perplexity(&gated, tokens, options, &cx.control())?;
+            anyhow::Ok(DensityRow {
+                density_target,
+                density: result.density,
+                recall: result.recall.map(|recall| recall.blocks),
+                mass: result.recall.map(|recall| recall.mass),
+                ppl: result.ppl,
+                nll: result.nll,
+                nll_stderr: result.nll_stderr,
+                tokens: result.tokens,
+                tokens_per_s: result.tokens as f64 / start.elapsed().as_secs_f64(),
+            })
+        };
+        Ok(DensityReport { rows: densities.iter().map(row).collect::<Result<_, _>>()? })
+    }
 }
 
 fn render_densities(report: &DensityReport) -> String {
     let line = |row: &DensityRow| {
-        let density = row.density.map_or_else(|| "-".to_owned(), |density| format!("{density:.3}"));
-        format!("{:>6} {density:>8} {:>10.4} {:>9.5} {:>9.5}", row.density_target, row.ppl, row.nll, row.nll_stderr)
+        let [density, recall, mass] = [row.density, row.recall, row.mass]
+            .map(|share| share.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}")));
+        let DensityRow { density_target, ppl, nll, nll_stderr, .. } = row;
+        format!("{density_target:>6} {density:>8} {recall:>7} {mass:>6} {ppl:>10.4} {nll:>9.5} {nll_stderr:>9.5}")
     };
     let rows: Vec<String> = report.rows.iter().map(line).collect();
-    format!("target  density perplexity      nats    stderr\n{}", rows.join("\n"))
+    format!("target  density  recall   mass perplexity      nats    stderr\n{}", rows.join("\n"))
 }
 
 /// Logits of given tokens, written as `.npy` (f32, `[n, vocab]`) or compared with a file.

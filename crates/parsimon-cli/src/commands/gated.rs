@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use parsimon::attn::TopValues;
 use parsimon::attn::gate::Rule;
 use parsimon::model::{Gating, Model};
 
@@ -31,6 +32,9 @@ pub(super) struct AttentionArgs {
     /// Select the blocks of this many tokens, with a decode gate.
     #[arg(long, value_name = "N", group = "rule", requires = "gate")]
     budget: Option<usize>,
+    /// Load the values of so many keys alone, those of the largest probabilities, for every token after the prompt.
+    #[arg(long, value_name = "K", conflicts_with = "gate", value_parser = clap::value_parser!(u32).range(1..))]
+    top_values: Option<u32>,
 }
 
 impl AttentionArgs {
@@ -38,7 +42,11 @@ impl AttentionArgs {
     pub(super) fn apply(&self, model: Model) -> anyhow::Result<Model> {
         let gate = match (self.attention, &self.gate) {
             (Kind::Seer, Some(gate)) => gate,
-            (Kind::Dense, None) => return Ok(model),
+            (Kind::Dense, None) => {
+                let Some(k) = self.top_values else { return Ok(model) };
+                let select = TopValues { k: k as usize, renormalize: true, union: false };
+                return Ok(model.with_gating(Gating::TopValues(select))?);
+            }
             // Leaving the gates out would look like gates that change nothing.
             _ => return Err(BadInput::new("`--gate DIR` and `--attention seer` belong together").into()),
         };

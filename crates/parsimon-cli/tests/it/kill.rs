@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::parsimon;
+use crate::made::model;
 
 /// Kills a command suffers.
 const KILLS: u32 = 20;
@@ -42,10 +43,15 @@ fn source(dir: &Path) -> String {
 #[track_caller]
 fn check(words: &[&str], name: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let model = source(dir.path());
+    check_model(&source(dir.path()), words, name);
+}
+
+#[track_caller]
+fn check_model(model: &str, words: &[&str], name: &str) {
+    let dir = tempfile::tempdir().unwrap();
     let run = |out: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parsimon"));
-        command.args(words).args(["--model", &model, "--out"]).arg(out);
+        command.args(words).args(["--model", model, "--out"]).arg(out);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
     let whole = dir.path().join("whole").join(name);
@@ -87,4 +93,15 @@ fn a_killed_quantize_leaves_nothing_half_written() {
 #[test]
 fn a_killed_convert_leaves_nothing_half_written() {
     check(&["convert", "--dtype", "f16"], "model.gguf");
+}
+
+/// Finished layers are taken from the run before, and the folder is the one of a run that was never disturbed.
+#[test]
+fn a_killed_calibrated_quantize_goes_on() {
+    let model = model();
+    let text = model.path().join("calibration.txt");
+    std::fs::write(&text, "Every layer depends on the text, the weights and the settings alone. ".repeat(60)).unwrap();
+    let calib = text.to_str().unwrap();
+    let words = ["quantize", "--method", "vptq", "--bits", "2", "--ctx", "128", "--calib", calib, "--compat", "none"];
+    check_model(model.path().to_str().unwrap(), &words, "folder");
 }

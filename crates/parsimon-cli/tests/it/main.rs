@@ -1,8 +1,9 @@
 //! The command from outside: exit statuses, what stands on which stream, and damaged inputs.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
-mod gated;
+mod attention;
 mod kill;
+mod made;
 mod plan;
 mod serve;
 

@@ -5,7 +5,6 @@ mod chat;
 mod clients;
 mod http;
 mod limits;
-mod made;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -34,7 +33,7 @@ impl Server {
     }
 
     fn start_with(args: &[&str], env: &[(&str, &str)]) -> Server {
-        let model = made::model();
+        let model = crate::made::model();
         let path = model.path().to_owned();
         Server::start_model(model, &path, args, env)
     }

@@ -14,8 +14,8 @@ use parsimon_core::io::{Checkpoint, SafetensorsWriter, TensorData, TensorSpec, w
 use parsimon_core::quant::GroupQuantized;
 use parsimon_core::quant::gptq::{self, GptqConfig};
 use parsimon_vq::{
-    CheckpointError, FinetuneConfig, FloatType, Gptq, Layer, LayerConfig, LayerReport, QuantizationConfig,
-    QuantizeError, Quantizer, Rtn, Vptq, VptqConfig, VptqLinear, finetune,
+    CheckpointError, ColumnOrder, FinetuneConfig, FloatType, Gptq, Layer, LayerConfig, LayerReport, Norm,
+    QuantizationConfig, QuantizeError, Quantizer, Rtn, Vptq, VptqConfig, VptqLinear, finetune,
 };
 use rayon::prelude::*;
 use serde_json::Value;
@@ -41,6 +41,8 @@ pub enum CalibratedMethod<'a> {
         config: &'a VptqChoice<'a>,
         /// Whether and how codebooks are trained afterwards.
         finetune: Option<FinetuneConfig>,
+        /// Whether every layer is also quantized without each of feedback, permutation, norm and refits, for the report alone.
+        explain: bool,
     },
     /// Scalar codes with the errors spread, stored as GPTQ version 2.
     Gptq(Gptq),
@@ -48,11 +50,22 @@ pub enum CalibratedMethod<'a> {
     Rtn(Rtn),
 }
 
+/// How a layer came out.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CalibratedLayer {
+    /// The layer.
+    pub report: LayerReport,
+    /// The relative proxy error of rounding to nearest at as many index bits, where that is possible.
+    pub rel_rtn: Option<f64>,
+    /// The relative proxy error without a part of the method, by the part's name; empty unless asked for.
+    pub ablation: BTreeMap<String, f64>,
+}
+
 /// How the layers came out.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CalibratedReport {
-    /// One entry a layer, sorted by name; with the relative proxy error of rounding to nearest at as many index bits, where that is possible.
-    pub layers: Vec<(LayerReport, Option<f64>)>,
+    /// One entry a layer, sorted by name.
+    pub layers: Vec<CalibratedLayer>,
     /// Bits a weight over all layers.
     pub bits_per_weight: f64,
     /// Layers that an interrupted run had finished.
@@ -81,7 +94,7 @@ pub fn quantize_calibrated(
     let weights = projections.iter().flatten().map(|(name, ..)| format!("{name}.weight"));
     let weights: Vec<String> = weights.collect();
     source.require(weights.iter().map(String::as_str))?;
-    let job = Job { source: &source, method, store: LayerStore::open(out)?, control };
+    let job = Job { source: &source, method, store: LayerStore::new(out), control };
     for projection in projections.iter().flatten() {
         job.check(projection)?;
     }
@@ -103,10 +116,12 @@ pub fn quantize_calibrated(
     })?;
     layers.sort_by(|a, b| a.report.name.cmp(&b.report.name));
     job.assemble(out, &weights, &layers)?;
-    let layers: Vec<_> = layers.into_iter().map(|entry| (entry.report, entry.rel_rtn)).collect();
+    let layers = layers.into_iter();
+    let layers: Vec<_> =
+        layers.map(|Entry { report, rel_rtn, ablation, .. }| CalibratedLayer { report, rel_rtn, ablation }).collect();
     let size = |report: &LayerReport| (report.m * report.k) as f64;
-    let all: f64 = layers.iter().map(|(report, _)| size(report)).sum();
-    let bits: f64 = layers.iter().map(|(report, _)| report.bits.total() * size(report)).sum();
+    let all: f64 = layers.iter().map(|layer| size(&layer.report)).sum();
+    let bits: f64 = layers.iter().map(|layer| layer.report.bits.total() * size(&layer.report)).sum();
     Ok(CalibratedReport { layers, bits_per_weight: bits / all, resumed, stale })
 }
 
@@ -169,9 +184,9 @@ impl Job<'_> {
             source => ModelError::Quantize { layer: name.clone(), source },
         };
         let settings = match self.method {
-            CalibratedMethod::Vptq { config, finetune } => {
+            CalibratedMethod::Vptq { config, finetune, explain } => {
                 let config = config((*m, *k), self.float(&weight)?).map_err(quantized)?;
-                format!("vptq {config:?} {finetune:?}")
+                format!("vptq {config:?} {finetune:?} {explain}")
             }
             CalibratedMethod::Gptq(gptq) => format!("{gptq:?}"),
             CalibratedMethod::Rtn(rtn) => format!("{rtn:?}"),
@@ -184,7 +199,8 @@ impl Job<'_> {
         };
         let (tensors, report, config) = self.quantize(&layer).map_err(quantized)?;
         let rel_rtn = self.rel_rtn(&layer, &report).map_err(quantized)?;
-        let entry = Entry { report, rel_rtn, config: config.map(|config| config.to_json()) };
+        let ablation = self.ablation(&layer).map_err(quantized)?;
+        let entry = Entry { report, rel_rtn, ablation, config: config.map(|config| config.to_json()) };
         let entry = self.store.put(name, &stamp, &tensors, &entry)?;
         Ok(Done { entry, origin })
     }
@@ -203,7 +219,7 @@ impl Job<'_> {
         match self.method {
             CalibratedMethod::Gptq(gptq) => scalar(gptq.quantize(layer, self.control)?),
             CalibratedMethod::Rtn(rtn) => scalar(rtn.quantize(layer, self.control)?),
-            CalibratedMethod::Vptq { config, finetune: steps } => {
+            CalibratedMethod::Vptq { config, finetune: steps, .. } => {
                 let float = self.float(&format!("{}.weight", layer.name)).unwrap_or_default();
                 let config = config((layer.m, layer.k), float)?;
                 let (mut linear, mut report) = Vptq { config }.quantize(layer, self.control)?;
@@ -226,6 +242,21 @@ impl Job<'_> {
         }
         let rtn = Rtn { bits: bits as u8, group: RTN_GROUP };
         Ok(Some(rtn.quantize(layer, self.control)?.1.rel))
+    }
+
+    /// The relative proxy errors without each part of the method, where they are asked for.
+    fn ablation(&self, layer: &Layer<'_>) -> Result<BTreeMap<String, f64>, QuantizeError> {
+        let CalibratedMethod::Vptq { config, explain: true, .. } = self.method else { return Ok(BTreeMap::new()) };
+        let float = self.float(&format!("{}.weight", layer.name)).unwrap_or_default();
+        let full = config((layer.m, layer.k), float)?;
+        let without = [
+            ("feedback", VptqConfig { feedback: false, ..full.clone() }),
+            ("permutation", VptqConfig { order: ColumnOrder::Natural, ..full.clone() }),
+            ("norm", VptqConfig { norm: Norm::None, ..full.clone() }),
+            ("refits", VptqConfig { em_rounds: 0, ..full }),
+        ];
+        let rel = |(part, config)| Ok((String::from(part), Vptq { config }.quantize(layer, self.control)?.1.rel));
+        without.into_iter().map(rel).collect()
     }
 
     /// Puts the layers and what stays together; `config.json` comes last, so that an unfinished folder is not taken for a model.

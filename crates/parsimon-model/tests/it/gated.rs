@@ -1,12 +1,15 @@
 //! Gated attention in a model: golden logits, and gates that are trained here.
 
-use parsimon_attn::gate::{Rule, TrainOptions};
+use parsimon_attn::TopValues;
+use parsimon_attn::gate::{Baseline, Rule, Selection, TrainOptions};
 use parsimon_core::io::Checkpoint;
 use parsimon_core::{CancelFlag, Control, NoProgress};
-use parsimon_model::{Engine, EngineOptions, GateForm, GateTrainOptions, Gating, Model, train_gates};
+use parsimon_model::{
+    Engine, EngineOptions, GateForm, GateTrainOptions, Gating, Model, PerplexityOptions, perplexity, train_gates,
+};
 use parsimon_testkit::{golden, rel_l2};
 
-use crate::{open, tokens};
+use crate::{made, open, tokens};
 
 /// Relative distance of logits in `f32`.
 const TOLERANCE: f64 = 2e-4;
@@ -56,6 +59,47 @@ fn decode_gate_golden() {
         assert!(rel_l2(&dense, &expected.tensor("logits").unwrap().to_f64().unwrap()) > 100.0 * TOLERANCE);
         1
     });
+}
+
+/// All blocks, or all values, are attention to everything; fewer are less, and recall says how much less.
+#[test]
+fn comparisons_end_in_dense_attention() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = made::config();
+    config.max_position_embeddings = 256;
+    made::write(folder.path(), &config, &made::tensors(&config));
+    let dense = open(folder.path());
+    let text: Vec<u32> = (0..200u32).map(|i| (i * i / 7 + i) % config.vocab_size as u32).collect();
+    let run = |model: &Model, prompt: usize| {
+        let mut state = model.new_state();
+        let mut logits = model.logits(&text[..prompt], &mut state).unwrap();
+        for token in &text[prompt..] {
+            logits.extend(model.logits(&[*token], &mut state).unwrap());
+        }
+        logits.into_iter().map(f64::from).collect::<Vec<_>>()
+    };
+    let (whole, steps) = (run(&dense, 200), run(&dense, 8));
+    let top = |k| {
+        let select = TopValues { k, renormalize: true, union: false };
+        let model = dense.clone().with_gating(Gating::TopValues(select)).unwrap();
+        run(&model, 8).into_iter().map(|x| x as f32).collect::<Vec<_>>()
+    };
+    assert!(rel_l2(&top(200), &steps) <= TOLERANCE);
+    assert!(rel_l2(&top(4), &steps) > TOLERANCE);
+    for baseline in [Baseline::MeanPool, Baseline::Quest] {
+        let at = |share| {
+            let selection = Selection::upstream(Rule::NzRatio(share));
+            dense.clone().with_gating(Gating::Baseline { baseline, block: 8, selection }).unwrap()
+        };
+        let all: Vec<f32> = run(&at(1.0), 200).into_iter().map(|x| x as f32).collect();
+        assert!(rel_l2(&all, &whole) <= TOLERANCE);
+        let options = PerplexityOptions { measure_recall: true, ..PerplexityOptions::new(100) };
+        let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
+        let [all, some] = [1.0, 0.3].map(|share| perplexity(&at(share), &text, &options, &control).unwrap());
+        let (all_recall, some_recall) = (all.recall.unwrap(), some.recall.unwrap());
+        assert!((all_recall.mass - 1.0).abs() < 1e-6 && (all_recall.blocks - 1.0).abs() < 1e-6);
+        assert!(some.density.unwrap() < 0.6 && some_recall.mass < 0.95 && some_recall.mass > 0.2, "{some:?}");
+    }
 }
 
 /// Training lowers the loss, continues with the same bits after a stop, and what it writes opens as gates.

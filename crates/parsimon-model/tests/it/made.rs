@@ -15,7 +15,7 @@ use parsimon_model::{
 use parsimon_simd::Level;
 use parsimon_testkit::rel_l2;
 
-fn config() -> ModelConfig {
+pub(crate) fn config() -> ModelConfig {
     ModelConfig {
         hidden_size: 64,
         intermediate_size: 96,

@@ -99,7 +99,7 @@ fn trained_model_perplexity() {
         let text = std::fs::read_to_string(dir.join("heldout_docs.txt")).unwrap();
         let tokens = tokenizer.encode(&text, true).unwrap();
         let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
-        let options = PerplexityOptions { ctx: 512, max_windows: Some(32) };
+        let options = PerplexityOptions { max_windows: Some(32), ..PerplexityOptions::new(512) };
         let result = perplexity(&open(&folder), &tokens, &options, &control).unwrap();
         // The record was made with bf16 weights in f32 arithmetic and printed to three places.
         assert!((result.ppl - 8.378).abs() < 5e-3, "{result:?}");
@@ -144,7 +144,7 @@ fn bad_tokens_and_texts_are_named() {
     assert!(model.last_logits(&[], &mut state).is_err());
     assert!(state.is_empty());
     let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
-    let short = PerplexityOptions { ctx: 64, max_windows: None };
+    let short = PerplexityOptions::new(64);
     assert!(perplexity(&model, &[1; 63], &short, &control).is_err());
     let error = ModelConfig::open(&folder.join("none")).unwrap_err().to_string();
     assert!(error.contains("config.json"), "{error}");

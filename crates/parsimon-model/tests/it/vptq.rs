@@ -127,11 +127,17 @@ fn interrupted_runs_go_on_to_the_same_bytes() {
         }
     };
     let first = vptq(1);
-    let method = CalibratedMethod::Vptq { config: &first, finetune: Some(FinetuneConfig { steps: 3, lr: 1e-3 }) };
+    let method =
+        CalibratedMethod::Vptq { config: &first, finetune: Some(FinetuneConfig { steps: 3, lr: 1e-3 }), explain: true };
 
     let whole = dir.path().join("whole");
     let report = run(&folder, &whole, &windows, &method, None).unwrap();
     let layers = report.layers.len();
+    for layer in &report.layers {
+        let parts: Vec<&str> = layer.ablation.keys().map(String::as_str).collect();
+        assert_eq!(parts, ["feedback", "norm", "permutation", "refits"]);
+        assert!(layer.ablation.values().all(|rel| rel.is_finite() && *rel != layer.report.rel));
+    }
     assert_eq!((report.resumed, report.stale, layers), (0, 0, 4 * 10), "{SIGMA_TINY}");
     let expected = files(&whole);
     assert_eq!(expected.keys().collect::<Vec<_>>(), ["config.json", "model.safetensors"]);
@@ -151,7 +157,7 @@ fn interrupted_runs_go_on_to_the_same_bytes() {
     // Entries of other settings are not taken.
     let other = dir.path().join("other");
     let second = vptq(2);
-    let changed = CalibratedMethod::Vptq { config: &second, finetune: None };
+    let changed = CalibratedMethod::Vptq { config: &second, finetune: None, explain: false };
     assert!(run(&folder, &other, &windows, &changed, Some(6)).is_err());
     let report = run(&folder, &other, &windows, &method, None).unwrap();
     assert!(report.stale >= 10 && report.resumed == 0);
@@ -188,7 +194,8 @@ fn trained_model_at_two_bits() {
         let nll = |folder: &Path| {
             let model = Model::open(folder, &LoadOptions { dequantize: true, ..LoadOptions::default() }).unwrap();
             let control = Control { progress: &NoProgress, cancel: &CancelFlag::new() };
-            perplexity(&model, &heldout, &PerplexityOptions { ctx: 512, max_windows: Some(32) }, &control).unwrap().nll
+            let options = PerplexityOptions { max_windows: Some(32), ..PerplexityOptions::new(512) };
+            perplexity(&model, &heldout, &options, &control).unwrap().nll
         };
         let full = nll(&folder);
         let out = tempfile::tempdir().unwrap();
@@ -203,7 +210,7 @@ fn trained_model_at_two_bits() {
         let base = VptqConfig { iters: 30, ..VptqConfig::default() };
         let two = |_: (usize, usize), float| Ok(VptqConfig { float, ..base.clone() });
         let gptq = |bits, act_order| CalibratedMethod::Gptq(Gptq { act_order, ..Gptq::new(bits, 64) });
-        let vptq = |config| CalibratedMethod::Vptq { config, finetune: None };
+        let vptq = |config| CalibratedMethod::Vptq { config, finetune: None, explain: false };
         let (plain, bits) = loss("gptq2", &gptq(2, false));
         let (ordered, _) = loss("gptq2-act", &gptq(2, true));
         let (vptq2, vptq2_bits) = loss("vptq2", &vptq(&two));

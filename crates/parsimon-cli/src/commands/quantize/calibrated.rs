@@ -1,13 +1,15 @@
 //! The methods of `parsimon quantize` that look at what a text makes of the layers' inputs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use parsimon::model::{CalibratedMethod, Tokenizer, calibration_windows, quantize_calibrated};
+use parsimon::model::{CalibratedLayer, CalibratedMethod, Tokenizer, calibration_windows, quantize_calibrated};
 use parsimon::tensor::io::write_json;
+use parsimon::train::Corpus;
 use parsimon::vq::{
     Bits as LayerBits, ColumnOrder, FinetuneConfig, FloatType, Gptq, KMeansReport, LayerReport, Norm, OutlierConfig,
     Outliers, QuantizeError, VptqConfig,
@@ -22,7 +24,7 @@ use crate::failure::BadInput;
 #[derive(Args)]
 #[command(next_help_heading = "Calibrated methods")]
 pub(super) struct CalibratedArgs {
-    /// A text that is like what the model will read.
+    /// A text that is like what the model will read, or the folder of a curated corpus whose tokenizer is the model's.
     #[arg(long, value_name = "FILE")]
     calib: Option<PathBuf>,
     /// Tokens of it that are run, in windows spread evenly.
@@ -79,6 +81,9 @@ pub(super) struct CalibratedArgs {
     /// Train codebooks and norms of every layer afterwards.
     #[arg(long)]
     finetune: bool,
+    /// `vptq`: report for every layer what each part of the method gives, which takes five times as long.
+    #[arg(long)]
+    explain: bool,
     /// Which other programs must be able to load the result.
     #[arg(long, value_enum, default_value_t = CompatArg::Upstream)]
     compat: CompatArg,
@@ -127,6 +132,9 @@ struct LayerEntry {
     k: usize,
     rel: f64,
     rel_rtn: Option<f64>,
+    /// With `--explain`: the error without a part of the method.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    ablation: BTreeMap<String, f64>,
     obj: Vec<f64>,
     bits: BitsEntry,
     percdamp: Option<f64>,
@@ -142,17 +150,18 @@ struct BitsEntry {
 }
 
 impl LayerEntry {
-    fn new((report, rel_rtn): (LayerReport, Option<f64>)) -> Self {
+    fn new(CalibratedLayer { report, rel_rtn, ablation }: CalibratedLayer) -> Self {
         let bits = BitsEntry { parts: report.bits, total: report.bits.total() };
         let LayerReport { name, m, k, rel, percdamp, obj, kmeans, warnings, .. } = report;
-        LayerEntry { name, m, k, rel, rel_rtn, obj, bits, percdamp, kmeans, warnings }
+        LayerEntry { name, m, k, rel, rel_rtn, ablation, obj, bits, percdamp, kmeans, warnings }
     }
 }
 
 impl CalibratedArgs {
     /// Rounding to nearest takes none of these.
     pub(super) fn refuse(&self) -> Result<(), BadInput> {
-        let is_set = self.calib.is_some() || self.finetune || self.act_order || self.vector_len.is_some();
+        let is_set =
+            self.calib.is_some() || self.finetune || self.explain || self.act_order || self.vector_len.is_some();
         match is_set {
             true => Err(BadInput::new("`--calib` and what goes with it are of the methods vptq and gptq")),
             false => Ok(()),
@@ -215,10 +224,7 @@ impl Quantize {
         }
         let Some(bits) = self.bits else { return Err(BadInput::new("give `--bits`").into()) };
         let start = Instant::now();
-        let text = std::fs::read(calib).with_context(|| format!("cannot read {}", calib.display()))?;
-        let text =
-            String::from_utf8(text).map_err(|e| BadInput::new(format!("{}: {}", calib.display(), e.utf8_error())))?;
-        let tokens = Tokenizer::open(&self.model)?.encode(&text, true)?;
+        let tokens = calibration_tokens(&self.model, calib)?;
         let context = parsimon::model::ModelConfig::open(&self.model)?.context_length();
         let ctx = args.ctx.unwrap_or(context.min(2048));
         let windows = calibration_windows(&tokens, ctx, args.calib_tokens.div_ceil(ctx.max(1)))?;
@@ -248,7 +254,7 @@ impl Quantize {
             }
             _ => {
                 let finetune = args.finetune.then(FinetuneConfig::default);
-                (CalibratedMethod::Vptq { config: &choose, finetune }, "vptq")
+                (CalibratedMethod::Vptq { config: &choose, finetune, explain: args.explain }, "vptq")
             }
         };
         let result = quantize_calibrated(&self.model, &self.out, &windows, &method, &cx.control())?;
@@ -268,14 +274,30 @@ impl Quantize {
     }
 }
 
+/// The tokens of a text as the model reads it, or of a corpus.
+fn calibration_tokens(model: &Path, calib: &Path) -> anyhow::Result<Vec<u32>> {
+    if calib.is_dir() {
+        return Ok(Corpus::open(calib)?.tokens().iter().map(|&token| u32::from(token)).collect());
+    }
+    let text = std::fs::read(calib).with_context(|| format!("cannot read {}", calib.display()))?;
+    let text = String::from_utf8(text).map_err(|error| BadInput::in_file(calib, error.utf8_error().to_string()))?;
+    Ok(Tokenizer::open(model)?.encode(&text, true)?)
+}
+
 fn render(report: &Report) -> String {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["layer", "shape", "proxy error", "rounded to nearest", "bits/weight"]);
+    let parts = report.layers.first().into_iter().flat_map(|layer| layer.ablation.keys());
+    let mut header = ["layer", "shape", "proxy error", "rounded to nearest", "bits/weight"].map(str::to_owned).to_vec();
+    header.extend(parts.map(|part| format!("without {part}")));
+    table.set_header(header);
     for layer in &report.layers {
         let rtn = layer.rel_rtn.map_or_else(String::new, |rel| format!("{rel:.5}"));
         let shape = format!("{} x {}", layer.m, layer.k);
-        table.add_row([&layer.name, &shape, &format!("{:.5}", layer.rel), &rtn, &format!("{:.3}", layer.bits.total)]);
+        let mut row = vec![layer.name.clone(), shape, format!("{:.5}", layer.rel), rtn];
+        row.push(format!("{:.3}", layer.bits.total));
+        row.extend(layer.ablation.values().map(|rel| format!("{rel:.5}")));
+        table.add_row(row);
     }
     let mut text = table.to_string();
     // Writing to a string cannot fail.

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::http::events;
-use super::{Server, made, say};
+use super::{Server, say};
+use crate::made;
 
 const COMPLETIONS: &str = "/v1/completions";
 const CHAT: &str = "/v1/chat/completions";

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use super::made;
+use crate::made;
 
 /// What the command says to lines of input.
 fn chat(folder: &std::path::Path, args: &[&str], input: &str) -> Output {

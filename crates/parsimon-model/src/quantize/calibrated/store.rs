@@ -42,6 +42,8 @@ pub(super) struct Entry {
     pub(super) report: LayerReport,
     /// The relative proxy error of rounding to nearest at as many index bits.
     pub(super) rel_rtn: Option<f64>,
+    /// The relative proxy errors without a part of the method.
+    pub(super) ablation: BTreeMap<String, f64>,
     /// The layer's entry in `config.json`, where it has one.
     pub(super) config: Option<Value>,
 }
@@ -51,10 +53,9 @@ pub(super) struct LayerStore {
 }
 
 impl LayerStore {
-    pub(super) fn open(out: &Path) -> Result<Self, ModelError> {
-        let folder = out.join(FOLDER);
-        std::fs::create_dir_all(&folder).map_err(|source| FormatError::io(&folder, "be created", source))?;
-        Ok(LayerStore { folder })
+    /// The store of a result; the folder comes with the first layer.
+    pub(super) fn new(out: &Path) -> Self {
+        LayerStore { folder: out.join(FOLDER) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -84,6 +85,7 @@ impl LayerStore {
         tensors: &BTreeMap<String, TensorData>,
         entry: &Entry,
     ) -> Result<Entry, ModelError> {
+        std::fs::create_dir_all(&self.folder).map_err(|source| FormatError::io(&self.folder, "be created", source))?;
         let mut metadata: HashMap<String, String> =
             stamp.entries().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let text = serde_json::to_string(entry).expect("plain fields serialize");

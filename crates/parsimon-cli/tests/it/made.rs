@@ -14,14 +14,14 @@ const WIDE: usize = 64;
 const LAYERS: usize = 2;
 const HEAD: usize = 16;
 /// The token that ends a text.
-pub(super) const END: u32 = 256;
+pub(crate) const END: u32 = 256;
 /// The tokens that begin and end a message of the template.
 const SPECIAL: [&str; 3] = ["<|end|>", "<|im_start|>", "<|im_end|>"];
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
                         {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /// The folder of the model.
-pub(super) fn model() -> tempfile::TempDir {
+pub(crate) fn model() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, value: Value| std::fs::write(dir.path().join(name), value.to_string()).unwrap();
     write(
@@ -97,7 +97,7 @@ fn weights(file: &Path) {
 }
 
 /// The model of a folder as a GGUF file beside it.
-pub(super) fn gguf(folder: &Path) -> PathBuf {
+pub(crate) fn gguf(folder: &Path) -> PathBuf {
     let mut writer = GgufWriter::new();
     let mut set = |key: &str, value: Entry<'_>| writer.set(key, &value).unwrap();
     set("general.architecture", Entry::String(b"llama"));
