@@ -14,7 +14,7 @@ const INT_BLOCK: usize = 1 << 14;
 pub(super) fn scan(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, each: impl FnMut(usize, f64, f64)) {
     match (query, rows.element) {
         (Wide::Float(query), Element::F32) => {
-            vectorize(level, FloatScan::<_, 4> { sums, query, rows, each, widen: |b| f32::from_le_bytes(b) })
+            vectorize(level, FloatScan::<_, 4, _> { sums, query, rows, each, widen: f32::from_le_bytes })
         }
         (Wide::Float(query), Element::Bf16) => {
             let widen = |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16);
@@ -34,7 +34,7 @@ pub(super) fn scan(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, each:
     }
 }
 
-struct FloatScan<'a, E, const SIZE: usize, W = fn([u8; SIZE]) -> f32> {
+struct FloatScan<'a, E, const SIZE: usize, W> {
     sums: Sums,
     query: &'a [f32],
     rows: Rows<'a>,
