@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parsimon_core::{Control, SplitMix64, Unit};
 use rayon::prelude::*;
 
-use crate::assign::{Selection, select};
+use crate::assign::Pool;
 use crate::cluster::cluster;
 use crate::config::{IndexConfig, Runtime};
 use crate::heads::{HeadScratch, Heads};
@@ -31,8 +31,8 @@ const RATIO_ERROR: f64 = 0.03;
 /// Measured: leaves of target size t give about this many heads a vector, times t.
 const HEADS_PER_LEAF: f64 = 1.85;
 const FANOUT_MAX: usize = 32;
-/// Vectors between two looks at the cancel flag.
-const BATCH: usize = 8192;
+/// Leaves between two looks at the cancel flag.
+const BATCH: usize = 1024;
 
 /// Stored rows of all vectors.
 enum Rows<'a> {
@@ -89,7 +89,7 @@ impl Index {
         {
             // Postings that kept last copies may be longer than the limit.
             let index = Index::open_on(Arc::clone(&vfs), Runtime::default())?;
-            index.maintain(&crate::Budget::default())?;
+            index.split_long()?;
             index.checkpoint()?;
         }
         place.rename_to(dir)?;
@@ -114,8 +114,8 @@ fn build_on(
     let row = |i: usize| rows.row(i);
     control.progress.start("cluster", None, Unit::Items("vectors"));
     let leaf = leaf_size(space, config, n, &row);
-    let medoids =
-        distinct_rows(&row, leaves(space, &(0..n as u32).collect::<Vec<_>>(), &row, leaf, config.seed, control)?);
+    let leaves = leaves(space, &(0..n as u32).collect::<Vec<_>>(), &row, leaf, config.seed, control)?;
+    let medoids = distinct_rows(&row, &leaves);
     let mut heads = Heads::new(space.clone(), Default::default());
     let padded = |i: u32| {
         let mut bytes = row(i as usize)[..space.row_bytes()].to_vec();
@@ -127,7 +127,7 @@ fn build_on(
     }
     let format = chunk_format(space, uuid);
     let limit = config.posting_limit.unwrap_or_else(|| format.geometry.default_limit()) as usize;
-    let (placed, copies) = place_all(space, config, &heads, n, &row, limit, control)?;
+    let (placed, copies) = place_all(space, config, &heads, &leaves, &row, limit, control)?;
 
     vfs.create_dir("").map_err(|e| StorageError::io(".", "create", e))?;
     let file = vfs.open(DATA_FILE, true).map_err(|e| StorageError::io(DATA_FILE, "create", e))?;
@@ -217,7 +217,7 @@ fn leaf_size<'r>(space: &Space, config: &IndexConfig, n: usize, row: &(impl Fn(u
     let control = Control { progress: &parsimon_core::NoProgress, cancel: &quiet };
     let count = |leaf: usize| {
         let found = leaves(space, &trial, row, leaf, config.seed, &control);
-        distinct_rows(row, found.expect("nobody cancels")).len() as f64
+        distinct_rows(row, &found.expect("nobody cancels")).len() as f64
     };
     let (mut low, mut high) = (1, (2.0 * HEADS_PER_LEAF / config.head_ratio).ceil() as usize + 1);
     let mut best = (f64::INFINITY, 1);
@@ -244,7 +244,13 @@ fn leaf_size<'r>(space: &Space, config: &IndexConfig, n: usize, row: &(impl Fn(u
     best.1
 }
 
-/// The medoids of all leaves. The levels of the tree are worked off one after another, the nodes of one in parallel.
+/// Vectors of one place, and the one in their middle.
+struct Leaf {
+    medoid: u32,
+    members: Vec<u32>,
+}
+
+/// The leaves by medoid. The levels of the tree are worked off one after another, the nodes of one in parallel.
 fn leaves<'r>(
     space: &Space,
     all: &[u32],
@@ -252,8 +258,8 @@ fn leaves<'r>(
     leaf: usize,
     seed: u64,
     control: &Control<'_>,
-) -> Result<Vec<u32>, AnnError> {
-    let mut medoids = Vec::new();
+) -> Result<Vec<Leaf>, AnnError> {
+    let mut leaves = Vec::new();
     let mut level: Vec<(Vec<u32>, u32)> = if all.is_empty() { Vec::new() } else { vec![(all.to_vec(), all[0])] };
     let mut number = 0;
     while !level.is_empty() {
@@ -261,17 +267,18 @@ fn leaves<'r>(
         let nodes: Vec<(u64, Vec<u32>, u32)> =
             level.into_iter().zip(number..).map(|((members, medoid), id)| (id, members, medoid)).collect();
         number += nodes.len() as u64;
-        let split = |(id, members, medoid): (u64, Vec<u32>, u32)| -> (Option<u32>, Vec<(Vec<u32>, u32)>) {
+        let split = |(id, members, medoid): (u64, Vec<u32>, u32)| -> (Option<Leaf>, Vec<(Vec<u32>, u32)>) {
             let is_leaf = members.len() <= leaf;
             let k = if is_leaf { 1 } else { (members.len() / leaf + 1).clamp(2, FANOUT_MAX) };
             let at = |i: usize| row(members[i] as usize);
             let clusters = cluster(space, members.len(), &at, k, seed ^ id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             if is_leaf {
-                return (clusters.medoids.first().map(|&i| members[i as usize]), Vec::new());
+                let medoid = members[clusters.medoids[0] as usize];
+                return (Some(Leaf { medoid, members }), Vec::new());
             }
             // Members that are all alike: one head is enough for any number of them.
             if clusters.medoids.len() < 2 {
-                return (Some(medoid), Vec::new());
+                return (Some(Leaf { medoid, members }), Vec::new());
             }
             let mut parts: Vec<(Vec<u32>, u32)> =
                 clusters.medoids.iter().map(|&i| (Vec::new(), members[i as usize])).collect();
@@ -279,54 +286,60 @@ fn leaves<'r>(
                 parts[label as usize].0.push(member);
             }
             parts.retain(|(part, _)| !part.is_empty());
-            if parts.len() < 2 { (Some(medoid), Vec::new()) } else { (None, parts) }
+            if parts.len() < 2 { (Some(Leaf { medoid, members }), Vec::new()) } else { (None, parts) }
         };
         let done: Vec<_> = nodes.into_par_iter().map(split).collect();
         level = Vec::new();
-        for (medoid, parts) in done {
-            medoids.extend(medoid);
+        for (leaf, parts) in done {
+            leaves.extend(leaf);
             level.extend(parts);
         }
     }
-    medoids.sort_unstable();
-    Ok(medoids)
+    leaves.sort_unstable_by_key(|leaf| leaf.medoid);
+    Ok(leaves)
 }
 
-/// Two heads never hold equal vectors: the later one goes.
-fn distinct_rows<'r>(row: &impl Fn(usize) -> &'r [u8], medoids: Vec<u32>) -> Vec<u32> {
+/// The medoids. Two heads never hold equal vectors: the later one goes.
+fn distinct_rows<'r>(row: &impl Fn(usize) -> &'r [u8], leaves: &[Leaf]) -> Vec<u32> {
     let mut seen = HashSet::new();
-    medoids.into_iter().filter(|&i| seen.insert(row(i as usize))).collect()
+    leaves.iter().map(|leaf| leaf.medoid).filter(|&i| seen.insert(row(i as usize))).collect()
 }
 
 /// Every vector's records, sorted by posting, cut at the limit, and the number of copies that each vector keeps.
+///
+/// The vectors of a leaf have nearly the same heads around them, so these are searched for once a leaf.
 fn place_all<'r>(
     space: &Space,
     config: &IndexConfig,
     heads: &Heads,
-    n: usize,
+    leaves: &[Leaf],
     row: &(impl Fn(usize) -> &'r [u8] + Sync),
     limit: usize,
     control: &Control<'_>,
 ) -> Result<(Vec<Placed>, Vec<u16>), AnnError> {
+    let n: usize = leaves.iter().map(|leaf| leaf.members.len()).sum();
     control.progress.start("assign", Some(n as u64), Unit::Items("vectors"));
-    let one = |scratch: &mut HeadScratch, i: usize| -> Vec<Placed> {
-        let query = space.row_query(row(i));
-        let Selection::Heads(chosen) = select(space, config, heads, &query, None, scratch) else {
-            unreachable!("there is no posting to stop at")
-        };
-        let found = scratch.heads.found();
-        let distance = |head: u32| found.iter().find(|f| f.head == head).map_or(f32::INFINITY, |f| f.distance);
-        let place =
-            |(at, head): (usize, u32)| Placed { head, distance: distance(head), row: i as u32, is_first: at == 0 };
-        chosen.into_iter().enumerate().map(place).collect()
+    let one = |scratch: &mut HeadScratch, leaf: &Leaf| -> Vec<Placed> {
+        let pool = Pool::around(space, config, heads, &space.row_query(row(leaf.medoid as usize)), scratch);
+        let mut placed = Vec::with_capacity(leaf.members.len() * config.replicas);
+        for &i in &leaf.members {
+            let chosen = pool.select(space, config, &space.row_query(row(i as usize)), &mut scratch.heads);
+            let place = |(at, f): (usize, crate::heads::Found)| Placed {
+                head: f.head,
+                distance: f.distance,
+                row: i,
+                is_first: at == 0,
+            };
+            placed.extend(chosen.into_iter().enumerate().map(place));
+        }
+        placed
     };
     let mut placed = Vec::new();
-    for begin in (0..n).step_by(BATCH) {
+    for leaves in leaves.chunks(BATCH) {
         control.cancel.check()?;
-        let end = n.min(begin + BATCH);
-        let part: Vec<Vec<Placed>> = (begin..end).into_par_iter().map_init(HeadScratch::default, one).collect();
+        let part: Vec<Vec<Placed>> = leaves.par_iter().map_init(HeadScratch::default, one).collect();
         placed.extend(part.into_iter().flatten());
-        control.progress.advance((end - begin) as u64);
+        control.progress.advance(leaves.iter().map(|leaf| leaf.members.len() as u64).sum());
     }
     let order =
         |a: &Placed, b: &Placed| a.head.cmp(&b.head).then(a.distance.total_cmp(&b.distance)).then(a.row.cmp(&b.row));

@@ -174,6 +174,20 @@ impl Index {
         Ok(MaintainReport { jobs, counts: core.counters.counts().since(&before), complete })
     }
 
+    /// Splits the postings that are too long, and nothing else.
+    pub(crate) fn split_long(&self) -> Result<(), AnnError> {
+        let core = &self.core;
+        // The guard of the heads must not outlive this line: a split takes the lock.
+        let heads = core.heads().ids();
+        for head in heads {
+            if core.postings.open(head).is_some_and(|posting| posting.len() > core.limit) {
+                core.run(Job::Split(head))?;
+            }
+        }
+        core.drain();
+        Ok(())
+    }
+
     /// Stops the index's threads after their present jobs, until [`Index::resume`].
     pub fn pause(&self) {
         self.core.jobs.set_paused(true);
