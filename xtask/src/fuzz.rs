@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{process, workspace};
 
 /// The targets with the folders of their first inputs, below the root.
-const TARGETS: [(&str, &[&str]); 7] = [
+const TARGETS: [(&str, &[&str]); 10] = [
     ("gguf", &["crates/parsimon-core/tests/data/formats/gguf_tiny"]),
     ("safetensors", &["crates/parsimon-core/tests/data/formats/packed", "crates/parsimon-lut/tests/data"]),
     ("npy", &[]),
@@ -16,6 +16,9 @@ const TARGETS: [(&str, &[&str]); 7] = [
     ("codes", &[]),
     ("config", &["crates/parsimon-model/tests/data"]),
     ("warc", &[]),
+    ("vectors", &[]),
+    ("runbook", &[]),
+    ("ann_index", &[]),
 ];
 
 /// The largest input that is made.

@@ -3,6 +3,8 @@
 //! A vector goes to its nearest head and to others that are not much farther, unless a head that was taken lies nearer to them than
 //! the vector does: such a head would be read by nearly the same searches.
 
+use std::collections::HashSet;
+
 use crate::config::IndexConfig;
 use crate::heads::{Found, HeadScratch, Heads, Nearest};
 use crate::space::{Query, Space};
@@ -93,6 +95,34 @@ impl Pool {
         let mut rows = Vec::with_capacity(ids.len() * space.stride());
         ids.iter().for_each(|&id| rows.extend(heads.row(id).expect("a head that was found has a row")));
         Pool { ids, rows }
+    }
+
+    /// The nearest head of the pool.
+    pub(crate) fn nearest(&self, space: &Space, query: &Query, scratch: &mut HeadScratch) -> Option<Found> {
+        scratch.heads.begin(1);
+        space.scan(query, &self.rows, space.stride(), |at, distance| scratch.heads.see(at as u32, distance));
+        scratch.heads.finish().first().map(|f| Found { head: self.ids[f.head as usize], ..*f })
+    }
+
+    /// Whether a head that is not one of `except` is equal to a row.
+    pub(crate) fn has_equal(&self, space: &Space, row: &[u8], except: &HashSet<u32>) -> bool {
+        let rows = self.rows.chunks_exact(space.stride());
+        self.ids.iter().zip(rows).any(|(id, head)| head == row && !except.contains(id))
+    }
+
+    /// The pool with other heads in the place of some: `rows`, under ids from `first` on, which are above all ids of the pool.
+    pub(crate) fn with(&self, gone: &[u32], first: u32, rows: &[Vec<u8>]) -> Pool {
+        let mut pool = Pool { ids: Vec::with_capacity(self.ids.len() + rows.len()), rows: Vec::new() };
+        let stride = if self.ids.is_empty() { 0 } else { self.rows.len() / self.ids.len() };
+        for (i, id) in self.ids.iter().enumerate().filter(|(_, id)| !gone.contains(id)) {
+            pool.ids.push(*id);
+            pool.rows.extend(&self.rows[i * stride..][..stride]);
+        }
+        for (id, row) in (first..).zip(rows) {
+            pool.ids.push(id);
+            pool.rows.extend(row);
+        }
+        pool
     }
 
     /// The postings of a row among these heads, the nearest first.

@@ -29,7 +29,7 @@ const TRIALS: usize = 6;
 /// How far the number of heads may be from the wanted one.
 const RATIO_ERROR: f64 = 0.03;
 /// Measured: leaves of target size t give about this many heads a vector, times t.
-const HEADS_PER_LEAF: f64 = 1.85;
+pub(crate) const HEADS_PER_LEAF: f64 = 1.85;
 const FANOUT_MAX: usize = 32;
 /// Leaves between two looks at the cancel flag.
 const BATCH: usize = 1024;
@@ -113,8 +113,9 @@ fn build_on(
     let rows = stored_rows(space, vectors)?;
     let row = |i: usize| rows.row(i);
     control.progress.start("cluster", None, Unit::Items("vectors"));
-    let leaf = leaf_size(space, config, n, &row);
-    let leaves = leaves(space, &(0..n as u32).collect::<Vec<_>>(), &row, leaf, config.seed, control)?;
+    let upper = upper(space, config, n, &row, control)?;
+    let leaf = leaf_size(space, config, &upper, &row);
+    let leaves = lower(space, &upper.iter().collect::<Vec<_>>(), &row, leaf, config.seed, control)?;
     let medoids = distinct_rows(&row, &leaves);
     let mut heads = Heads::new(space.clone(), Default::default());
     let padded = |i: u32| {
@@ -207,19 +208,49 @@ fn stored_rows<'a>(space: &Space, vectors: &'a VectorFile) -> Result<Rows<'a>, A
     Ok(Rows::Owned { bytes, stride: space.stride() })
 }
 
-/// The size of leaves that gives the wanted number of heads, found on a part of the vectors.
-fn leaf_size<'r>(space: &Space, config: &IndexConfig, n: usize, row: &(impl Fn(usize) -> &'r [u8] + Sync)) -> usize {
+/// Parts of the tree that the size of leaves does not shape: nodes with more members have the greatest fan-out whatever it is.
+fn upper<'r>(
+    space: &Space,
+    config: &IndexConfig,
+    n: usize,
+    row: &(impl Fn(usize) -> &'r [u8] + Sync),
+    control: &Control<'_>,
+) -> Result<Vec<Leaf>, AnnError> {
+    let all: Vec<u32> = (0..n as u32).collect();
+    leaves(space, &all, row, FANOUT_MAX * leaf_max(config), config.seed, control)
+}
+
+/// The largest size of leaves that is tried.
+fn leaf_max(config: &IndexConfig) -> usize {
+    (2.0 * HEADS_PER_LEAF / config.head_ratio).ceil() as usize + 1
+}
+
+/// The size of leaves that gives the wanted number of heads, found on some of the tree's upper parts as they are.
+fn leaf_size<'r>(
+    space: &Space,
+    config: &IndexConfig,
+    upper: &[Leaf],
+    row: &(impl Fn(usize) -> &'r [u8] + Sync),
+) -> usize {
     let mut rng = SplitMix64::new(config.seed);
-    let trial: Vec<u32> =
-        if n <= TRIAL { (0..n as u32).collect() } else { (0..TRIAL).map(|_| rng.below(n as u64) as u32).collect() };
-    let wanted = config.head_ratio * trial.len() as f64;
+    let (mut trial, mut members): (Vec<&Leaf>, usize) = (Vec::new(), 0);
+    let total: usize = upper.iter().map(|part| part.members.len()).sum();
+    if total <= TRIAL {
+        (trial, members) = (upper.iter().collect(), total);
+    }
+    while members < TRIAL.min(total) {
+        let part = &upper[rng.below(upper.len() as u64) as usize];
+        members += part.members.len();
+        trial.push(part);
+    }
+    let wanted = config.head_ratio * members as f64;
     let quiet = parsimon_core::CancelFlag::new();
     let control = Control { progress: &parsimon_core::NoProgress, cancel: &quiet };
-    let count = |leaf: usize| {
-        let found = leaves(space, &trial, row, leaf, config.seed, &control);
+    let count = |leaf: usize| -> f64 {
+        let found = lower(space, &trial, row, leaf, config.seed, &control);
         distinct_rows(row, &found.expect("nobody cancels")).len() as f64
     };
-    let (mut low, mut high) = (1, (2.0 * HEADS_PER_LEAF / config.head_ratio).ceil() as usize + 1);
+    let (mut low, mut high) = (1, leaf_max(config));
     let mut best = (f64::INFINITY, 1);
     let mut leaf = ((HEADS_PER_LEAF / config.head_ratio).round() as usize).clamp(1, high);
     for _ in 0..TRIALS {
@@ -244,14 +275,30 @@ fn leaf_size<'r>(space: &Space, config: &IndexConfig, n: usize, row: &(impl Fn(u
     best.1
 }
 
+/// The leaves below parts of the tree, by medoid.
+fn lower<'r>(
+    space: &Space,
+    upper: &[&Leaf],
+    row: &(impl Fn(usize) -> &'r [u8] + Sync),
+    leaf: usize,
+    seed: u64,
+    control: &Control<'_>,
+) -> Result<Vec<Leaf>, AnnError> {
+    let below = |part: &&Leaf| leaves(space, &part.members, row, leaf, seed ^ u64::from(part.medoid), control);
+    let mut found: Vec<Leaf> =
+        upper.par_iter().map(below).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    found.sort_by_key(|leaf| leaf.medoid);
+    Ok(found)
+}
+
 /// Vectors of one place, and the one in their middle.
-struct Leaf {
-    medoid: u32,
+pub(crate) struct Leaf {
+    pub(crate) medoid: u32,
     members: Vec<u32>,
 }
 
 /// The leaves by medoid. The levels of the tree are worked off one after another, the nodes of one in parallel.
-fn leaves<'r>(
+pub(crate) fn leaves<'r>(
     space: &Space,
     all: &[u32],
     row: &(impl Fn(usize) -> &'r [u8] + Sync),

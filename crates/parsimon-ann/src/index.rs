@@ -10,7 +10,7 @@ mod merge;
 mod open;
 mod reassign;
 mod records;
-mod refresh;
+mod regroup;
 mod search;
 mod split;
 mod stats;
@@ -99,8 +99,9 @@ struct Core {
     /// Updates that the background sweep has not caught up with, in heads to look at.
     sweep_credit: AtomicU64,
     sweep_cursor: AtomicU32,
-    /// Full rounds of the sweep.
-    sweep_round: AtomicU32,
+    /// Updates that regrouping has not caught up with, in heads, and the next head id to look at.
+    regroup_credit: AtomicU64,
+    regroup_cursor: AtomicU32,
     is_checkpoint_due: AtomicBool,
     _lock: Option<FileLock>,
 }

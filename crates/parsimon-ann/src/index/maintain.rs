@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+use super::regroup::{REGION, REGROUP_EVERY};
 use super::{Core, Index};
 use crate::config::Rebuild;
 use crate::jobs::{Counters, Counts, Job};
@@ -54,7 +55,7 @@ impl Core {
                 _ => Ok(()),
             }),
             Job::Collect(head) => self.collect(head),
-            Job::Refresh(head) => self.refresh(head),
+            Job::Regroup(_) => self.regroup(),
             Job::Sweep(head) => self.sweep(head),
         };
         drop(pinned);
@@ -77,9 +78,6 @@ impl Core {
         } else if self.is_worth_collecting(records.len(), live) && !compat.gc_at_overflow_only {
             self.want(Job::Collect(head));
         }
-        if self.is_refreshed(head) {
-            self.want(Job::Refresh(head));
-        }
         Ok(())
     }
 
@@ -99,6 +97,7 @@ impl Core {
             self.run_counted(job);
         }
         self.schedule_sweep(updates as u64);
+        self.schedule_regroup(updates as u64);
         if self.runtime.rebuild == Rebuild::Inline {
             self.drain();
         }
@@ -108,6 +107,24 @@ impl Core {
     fn drain(&self) {
         while let Some(job) = self.jobs.take_overflow().or_else(|| self.jobs.take()) {
             self.run_counted(job);
+        }
+    }
+
+    /// Queues as many regroupings as the updates are worth.
+    fn schedule_regroup(&self, updates: u64) {
+        let compat = self.runtime.compat;
+        if compat.append_only || compat.no_reassign || compat.gc_at_overflow_only {
+            return;
+        }
+        // In hundredths of a head and live vector.
+        let worth = REGION as u64 * REGROUP_EVERY * self.ids.live().max(1);
+        let more = 100 * updates * self.heads().len() as u64;
+        let credit = self.regroup_credit.fetch_add(more, Ordering::Relaxed) + more;
+        let due = credit / worth;
+        self.regroup_credit.fetch_sub(due * worth, Ordering::Relaxed);
+        for number in 0..due {
+            // A full queue has enough to do without this.
+            let _ = self.jobs.offer(Job::Regroup((credit / worth - number) as u32));
         }
     }
 
@@ -128,9 +145,6 @@ impl Core {
         self.sweep_credit.fetch_sub(due * SWEEP_EVERY * live, Ordering::Relaxed);
         for _ in 0..due.min(u64::from(heads)) {
             let head = self.sweep_cursor.fetch_add(1, Ordering::Relaxed) % heads;
-            if head + 1 == heads {
-                self.sweep_round.fetch_add(1, Ordering::Relaxed);
-            }
             if self.postings.open(head).is_some() {
                 // A full queue has enough to do without a sweep.
                 let _ = self.jobs.offer(Job::Sweep(head));
@@ -157,7 +171,6 @@ impl Index {
                 None => match sweep.next() {
                     Some(head) => (Job::Sweep(head), false),
                     None => {
-                        core.sweep_round.fetch_add(1, Ordering::Relaxed);
                         complete = true;
                         break;
                     }

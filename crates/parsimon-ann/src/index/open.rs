@@ -212,7 +212,7 @@ impl Core {
         Ok(Core {
             vfs,
             limit,
-            merge_threshold: config.merge_threshold.map_or(limit / 4, |records| records as usize),
+            merge_threshold: config.merge_threshold.map_or(limit / 8, |records| records as usize),
             ids: Ids::load(&ids),
             heads: RwLock::new(heads),
             next_head: AtomicU32::new(manifest.next_head_id),
@@ -231,7 +231,8 @@ impl Core {
             tail_bytes: AtomicU64::new(0),
             sweep_credit: AtomicU64::new(0),
             sweep_cursor: AtomicU32::new(0),
-            sweep_round: AtomicU32::new(0),
+            regroup_credit: AtomicU64::new(0),
+            regroup_cursor: AtomicU32::new(0),
             is_checkpoint_due: AtomicBool::new(false),
             space,
             config,

@@ -1,6 +1,7 @@
 //! The command from outside: exit statuses, what stands on which stream, and damaged inputs.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
+mod index;
 mod kill;
 mod plan;
 mod serve;
