@@ -97,6 +97,10 @@ impl Pool {
         Pool { ids, rows }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// The nearest head of the pool.
     pub(crate) fn nearest(&self, space: &Space, query: &Query, scratch: &mut HeadScratch) -> Option<Found> {
         scratch.heads.begin(1);

@@ -94,6 +94,8 @@ struct Core {
     tail_bytes: AtomicU64,
     /// Held from the choice of new heads to their publication, so that no two splits choose equal ones; taken after the posting's lock.
     new_heads: Mutex<()>,
+    /// Held while postings are taken away in reliance on copies elsewhere; taken before any posting's lock.
+    rearranging: Mutex<()>,
     /// Makes the seeds of splits differ.
     job_number: AtomicU64,
     /// Updates that the background sweep has not caught up with, in heads to look at.

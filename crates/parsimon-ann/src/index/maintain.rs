@@ -46,14 +46,8 @@ impl Core {
         let pin = self.epochs.register();
         let pinned = self.epochs.pin(&pin);
         let result = match job {
-            Job::Split(head) => self.split(head).and_then(|split| match split {
-                Some(split) if !compat.no_reassign => self.reassign_after_split(&split),
-                _ => Ok(()),
-            }),
-            Job::Merge(head) => self.merge(head).and_then(|merge| match merge {
-                Some(merge) if !compat.no_reassign => self.reassign_after_merge(&merge),
-                _ => Ok(()),
-            }),
+            Job::Split(head) => self.split_job(head, compat.no_reassign),
+            Job::Merge(head) => self.merge_job(head, compat.no_reassign),
             Job::Collect(head) => self.collect(head),
             Job::Regroup(_) => self.regroup(),
             Job::Sweep(head) => self.sweep(head),
@@ -61,6 +55,26 @@ impl Core {
         drop(pinned);
         self.settle();
         result
+    }
+
+    /// Splits by new choice, or where that makes no progress by cutting the records in two.
+    fn split_job(&self, head: u32, no_reassign: bool) -> Result<(), StorageError> {
+        let is_long = self.postings.open(head).is_some_and(|posting| posting.len() > self.limit);
+        let anew = if no_reassign || !is_long { None } else { self.split_anew(head)? };
+        match anew.map_or_else(|| self.split(head), |split| Ok(Some(split)))? {
+            Some(split) if !no_reassign => self.reassign_after_split(&split),
+            _ => Ok(()),
+        }
+    }
+
+    fn merge_job(&self, head: u32, no_reassign: bool) -> Result<(), StorageError> {
+        if !no_reassign && self.dissolve(head)? {
+            return Ok(());
+        }
+        match self.merge(head)? {
+            Some(merge) if !no_reassign => self.reassign_after_merge(&merge),
+            _ => Ok(()),
+        }
     }
 
     /// Decides what a posting needs.

@@ -231,6 +231,7 @@ impl Core {
             tail_bytes: AtomicU64::new(0),
             sweep_credit: AtomicU64::new(0),
             sweep_cursor: AtomicU32::new(0),
+            rearranging: Mutex::new(()),
             regroup_credit: AtomicU64::new(0),
             regroup_cursor: AtomicU32::new(0),
             is_checkpoint_due: AtomicBool::new(false),

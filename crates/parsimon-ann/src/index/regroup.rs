@@ -14,10 +14,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use super::split::Split;
 use super::{Action, Core};
 use crate::StorageError;
 use crate::assign::Pool;
 use crate::build::{Leaf, leaves};
+use crate::cluster::split_in_two;
 use crate::heads::{Found, HeadScratch};
 use crate::ids::State;
 use crate::jobs::{Counters, Job};
@@ -57,25 +59,81 @@ struct Planned {
     records: Vec<(f32, bool, usize)>,
 }
 
+/// A head that was made, its row and its records.
+pub(super) type Made = (u32, Vec<u8>, Records);
+
 impl Core {
     /// Regroups the region around the oldest head. The caller holds the gate.
     pub(super) fn regroup(&self) -> Result<(), StorageError> {
         let mut scratch = HeadScratch::default();
         let Some(head) = self.oldest_head() else { return Ok(()) };
-        let Some(region) = self.region(head, &mut scratch)? else { return Ok(()) };
+        let Some(region) = self.region_around(head, &mut scratch)? else { return Ok(()) };
         let members = self.members(&region, &mut scratch);
         let rows = self.new_heads_of(&members, &region);
-        if rows.is_empty() {
-            return Ok(());
+        if !rows.is_empty() && self.rearrange(&region, &members, rows, &mut scratch)?.is_some() {
+            Counters::add(&self.counters.regrouped, region.heads.len());
         }
-        let (planned, missing) = self.plan_region(&members, rows, &region, &mut scratch)?;
+        Ok(())
+    }
+
+    /// Splits a posting: two heads in the place of one, and of its vectors only those stay that want one of them. `None` where that makes
+    /// no progress; nothing has changed then. The caller holds the gate.
+    pub(super) fn split_anew(&self, head: u32) -> Result<Option<Split>, StorageError> {
+        let mut scratch = HeadScratch::default();
+        let Some(region) = self.region_of(head, &mut scratch)? else { return Ok(None) };
+        let members = self.members(&region, &mut scratch);
+        if members.len() <= self.limit {
+            return Ok(None);
+        }
+        let all: Vec<&[u8]> = members.iter().map(|member| member.row.as_slice()).collect();
+        let Some(parts) = split_in_two(&self.space, &all, self.job_seed()) else { return Ok(None) };
+        let rows: Vec<Vec<u8>> = parts.medoids.iter().map(|&i| members[i].row.clone()).collect();
+        if rows.iter().any(|row| region.pool.has_equal(&self.space, row, &HashSet::from([head]))) {
+            return Ok(None);
+        }
+        let Some(old_row) = self.heads().row(head).map(<[u8]>::to_vec) else { return Ok(None) };
+        let made = self.rearrange(&region, &members, rows, &mut scratch)?;
+        let Some([a, b]) = made.and_then(|made| <[Made; 2]>::try_from(made).ok()) else { return Ok(None) };
+        Counters::add(&self.counters.splits, 1);
+        Ok(Some(Split { old_row, heads: [(a.0, a.1), (b.0, b.1)], parts: [a.2, b.2] }))
+    }
+
+    /// Takes away the head of a posting with few vectors: most are in other postings already, the rest is added where it is wanted.
+    /// False where the posting has to stay. The caller holds the gate.
+    pub(super) fn dissolve(&self, head: u32) -> Result<bool, StorageError> {
+        let mut scratch = HeadScratch::default();
+        let Some(region) = self.region_of(head, &mut scratch)? else { return Ok(false) };
+        let members = self.members(&region, &mut scratch);
+        if members.len() > self.merge_threshold || region.pool.len() < 2 {
+            return Ok(false);
+        }
+        let is_done = self.rearrange(&region, &members, Vec::new(), &mut scratch)?.is_some();
+        Counters::add(&self.counters.merges, usize::from(is_done));
+        Ok(is_done)
+    }
+
+    /// Puts new heads in the place of a region's. `None` where the region changed meanwhile, or would not become smaller postings.
+    fn rearrange(
+        &self,
+        region: &Region,
+        members: &[Member],
+        rows: Vec<Vec<u8>>,
+        scratch: &mut HeadScratch,
+    ) -> Result<Option<Vec<Made>>, StorageError> {
+        let is_split = region.heads.len() == 1 && !rows.is_empty();
+        // One at a time: of two that run beside each other, each could rely on the copy that the other takes away.
+        let _alone = self.rearranging.lock().unwrap_or_else(PoisonError::into_inner);
+        let (planned, missing) = self.plan_region(members, rows, region, scratch)?;
+        if is_split && (planned.len() < 2 || planned.iter().any(|plan| plan.records.len() >= members.len())) {
+            return Ok(None);
+        }
         for (member, head) in missing {
             // Without it the region's posting may hold the vector's last copy, so the region stays as it is.
             if !self.add_copy_at(&members[member], head)? {
-                return Ok(());
+                return Ok(None);
             }
         }
-        self.publish_region(&region, &members, planned)
+        self.publish_region(region, members, planned)
     }
 
     /// The oldest head behind the cursor: ids grow with time.
@@ -90,22 +148,38 @@ impl Core {
         (head < end).then_some(head)
     }
 
-    fn region(&self, head: u32, scratch: &mut HeadScratch) -> Result<Option<Region>, StorageError> {
-        let (heads, pool) = {
+    fn region_around(&self, head: u32, scratch: &mut HeadScratch) -> Result<Option<Region>, StorageError> {
+        let heads = {
             let index = self.heads();
             let Some(row) = index.row(head) else { return Ok(None) };
-            let query = self.space.row_query(row);
             let young = self.next_head.load(Ordering::Relaxed).saturating_sub(index.len() as u32 / 2);
-            let near = index.search(&query, REACH, scratch).iter().map(|found| found.head);
-            let heads: Vec<u32> = near.filter(|&near| near == head || near < young).take(REGION).collect();
-            (heads, Pool::around(&self.space, &self.config, &index, &query, scratch))
+            let near = index.search(&self.space.row_query(row), REACH, scratch).iter().map(|found| found.head);
+            let old = near.filter(|&near| near == head || near < young).take(REGION);
+            old.collect::<Vec<u32>>()
+        };
+        if heads.len() < 2 { Ok(None) } else { self.read_region(heads, head, scratch) }
+    }
+
+    fn region_of(&self, head: u32, scratch: &mut HeadScratch) -> Result<Option<Region>, StorageError> {
+        self.read_region(vec![head], head, scratch)
+    }
+
+    /// Reads the postings of a region; `None` where one is gone, or holds vectors that are alike and has a rule of its own.
+    fn read_region(
+        &self,
+        heads: Vec<u32>,
+        middle: u32,
+        scratch: &mut HeadScratch,
+    ) -> Result<Option<Region>, StorageError> {
+        let pool = {
+            let index = self.heads();
+            let Some(row) = index.row(middle) else { return Ok(None) };
+            Pool::around(&self.space, &self.config, &index, &self.space.row_query(row), scratch)
         };
         let postings: Option<Vec<Arc<Posting>>> = heads.iter().map(|&head| self.postings.open(head)).collect();
-        let Some(postings) = postings.filter(|postings| postings.len() > 1) else { return Ok(None) };
-        // A posting of vectors that are alike has its own rule.
-        if postings.iter().any(|posting| posting.retry_at > 0) {
+        let Some(postings) = postings.filter(|postings| postings.iter().all(|posting| posting.retry_at == 0)) else {
             return Ok(None);
-        }
+        };
         let records = heads.iter().zip(&postings).map(|(&head, posting)| self.load(head, posting));
         let records = records.collect::<Result<Vec<_>, _>>()?;
         Ok(Some(Region { heads, postings, records, pool }))
@@ -179,7 +253,9 @@ impl Core {
             }
         }
         let holders = self.holders(outside.iter().map(|&(_, head)| head).collect())?;
-        let held = |&(i, head): &(usize, u32)| holders.get(&head).is_some_and(|iids| iids.contains(&members[i].iid));
+        // A copy under another version does not count: when a move is completed, it may become garbage.
+        let copy = |i: usize| (members[i].iid, members[i].version);
+        let held = |&(i, head): &(usize, u32)| holders.get(&head).is_some_and(|copies| copies.contains(&copy(i)));
         outside.retain(|wish| !held(wish));
         for plan in &mut planned {
             plan.records.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
@@ -194,17 +270,17 @@ impl Core {
         Ok((planned, outside))
     }
 
-    /// The internal ids with a current copy in each of these postings.
-    fn holders(&self, mut heads: Vec<u32>) -> Result<HashMap<u32, HashSet<u32>>, StorageError> {
+    /// The internal ids and versions of the copies in each of these postings.
+    fn holders(&self, mut heads: Vec<u32>) -> Result<HashMap<u32, HashSet<(u32, u16)>>, StorageError> {
         heads.sort_unstable();
         heads.dedup();
         let mut holders = HashMap::with_capacity(heads.len());
         for head in heads {
             let Some(posting) = self.postings.open(head) else { continue };
-            let mut iids = HashSet::with_capacity(posting.len());
+            let mut copies = HashSet::with_capacity(posting.len());
             let mut see = |iid: u32, version: u16| {
                 if !self.ids.is_stale(iid, version, u64::MAX) {
-                    iids.insert(iid);
+                    copies.insert((iid, version));
                 }
             };
             self.pool.read(head, &posting.chunks, &mut Vec::new(), |chunk| {
@@ -213,20 +289,29 @@ impl Core {
             if let Some(tail) = &posting.tail {
                 tail.iids.iter().zip(&tail.versions).for_each(|(&iid, &version)| see(iid, version));
             }
-            holders.insert(head, iids);
+            holders.insert(head, copies);
         }
         Ok(holders)
     }
 
-    /// Adds a copy under the present version; false where the head has gone. The job's pin keeps the id from being used again.
+    /// Adds a copy under the present version; false where the head has gone, or the vector is being moved. The job's pin keeps the id
+    /// from being used again.
     fn add_copy_at(&self, member: &Member, head: u32) -> Result<bool, StorageError> {
         let Member { iid, version, row, .. } = member;
-        // A vector that was moved or deleted meanwhile needs nothing from here.
-        let is_current = self.ids.state(*iid) == State::Live && self.ids.version(*iid) == *version;
-        Ok(!is_current || self.append(head, *iid, *version, row)?)
+        match self.ids.state(*iid) {
+            // Nobody misses it.
+            State::Free | State::Dead => Ok(true),
+            State::Pending | State::Live if self.ids.version(*iid) != *version => Ok(false),
+            State::Pending | State::Live => self.append(head, *iid, *version, row),
+        }
     }
 
-    fn publish_region(&self, region: &Region, members: &[Member], planned: Vec<Planned>) -> Result<(), StorageError> {
+    fn publish_region(
+        &self,
+        region: &Region,
+        members: &[Member],
+        planned: Vec<Planned>,
+    ) -> Result<Option<Vec<Made>>, StorageError> {
         let mut stripes: Vec<usize> = region.heads.iter().map(|&head| Self::stripe_of(head)).collect();
         stripes.sort_unstable();
         stripes.dedup();
@@ -236,7 +321,7 @@ impl Core {
             self.postings.open(head).is_some_and(|posting| Arc::ptr_eq(&posting, old))
         };
         if !region.heads.iter().zip(&region.postings).all(is_same) {
-            return Ok(());
+            return Ok(None);
         }
         // A vector of the region must be somewhere when the old postings are gone: the plan has it at home, or it is outside already.
         let _new_heads = self.new_heads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,7 +333,7 @@ impl Core {
                 found.iter().any(|found| found.distance == 0.0 && !region.heads.contains(&found.head))
             };
             if planned.iter().any(&mut is_taken) {
-                return Ok(());
+                return Ok(None);
             }
         }
         let mut new = Vec::with_capacity(planned.len());
@@ -260,28 +345,24 @@ impl Core {
             let head = self.next_head.fetch_add(1, Ordering::Relaxed);
             new.push((head, self.store(head, &records, 0)?, plan.row, records));
         }
-        let mut long = Vec::new();
-        let mut rows = Vec::with_capacity(new.len());
+        let mut made: Vec<Made> = Vec::with_capacity(new.len());
         for (head, posting, row, records) in new {
-            if records.len() > self.limit {
-                long.push(head);
-            }
             self.replace(head, posting, &records, &[]);
-            rows.push((head, row));
+            made.push((head, row, records));
         }
         let mut heads = self.heads_mut();
         region.heads.iter().for_each(|&head| {
             heads.remove(head);
         });
-        rows.iter().for_each(|(head, row)| heads.insert(*head, row));
+        made.iter().for_each(|(head, row, _)| heads.insert(*head, row));
         drop(heads);
         for ((&head, posting), records) in region.heads.iter().zip(&region.postings).zip(&region.records) {
             self.postings.retire(head);
             self.epochs.defer(Action::ForgetHead(head));
             self.discard(posting, records);
         }
-        Counters::add(&self.counters.regrouped, region.heads.len());
-        long.into_iter().for_each(|head| self.want(Job::Split(head)));
-        Ok(())
+        let long = made.iter().filter(|(.., records)| records.len() > self.limit);
+        long.for_each(|&(head, ..)| self.want(Job::Split(head)));
+        Ok(Some(made))
     }
 }
