@@ -154,7 +154,10 @@ impl Core {
         let query = self.space.row_query(row);
         let mut next = version.wrapping_add(1);
         let mut written = Vec::new();
-        while is_current {
+        loop {
+            if !is_current {
+                break;
+            }
             // After a merge nothing can be missing where the posting that took the vector is right.
             let stop = if split.is_none() { postings.first().copied() } else { None };
             let selection = select(&self.space, &self.config, &self.heads(), &query, stop, scratch);

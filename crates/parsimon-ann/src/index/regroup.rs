@@ -59,6 +59,9 @@ struct Planned {
     records: Vec<(f32, bool, usize)>,
 }
 
+/// A member, and a head outside that wants a copy of it.
+type Wish = (usize, u32);
+
 /// A head that was made, its row and its records.
 pub(super) type Made = (u32, Vec<u8>, Records);
 
@@ -236,7 +239,7 @@ impl Core {
         rows: Vec<Vec<u8>>,
         region: &Region,
         scratch: &mut HeadScratch,
-    ) -> Result<(Vec<Planned>, Vec<(usize, u32)>), StorageError> {
+    ) -> Result<(Vec<Planned>, Vec<Wish>), StorageError> {
         // New heads stand behind all others in the pool, under numbers that no head has.
         let first = u32::MAX - rows.len() as u32;
         let pool = region.pool.with(&region.heads, first, &rows);
@@ -255,7 +258,7 @@ impl Core {
         let holders = self.holders(outside.iter().map(|&(_, head)| head).collect())?;
         // A copy under another version does not count: when a move is completed, it may become garbage.
         let copy = |i: usize| (members[i].iid, members[i].version);
-        let held = |&(i, head): &(usize, u32)| holders.get(&head).is_some_and(|copies| copies.contains(&copy(i)));
+        let held = |&(i, head): &Wish| holders.get(&head).is_some_and(|copies| copies.contains(&copy(i)));
         outside.retain(|wish| !held(wish));
         for plan in &mut planned {
             plan.records.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
