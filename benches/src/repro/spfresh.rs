@@ -220,7 +220,7 @@ fn figure(lines: &[Line], peers: &[&Peer]) -> String {
         }
         if let Some(end) = peers.last() {
             let place = |peer: &&&Peer| format!("{:.1},{:.1}", 10.0 + 520.0 * peer.day as f64 / last, y(peer.recall));
-            let points: Vec<String> = peers.iter().map(|peer| place(peer)).collect();
+            let points: Vec<String> = peers.iter().map(place).collect();
             let _ =
                 write!(svg, "<polyline fill='none' stroke='#6b7280' stroke-width='2' points='{}'/>", points.join(" "));
             let _ = write!(svg, "<text x='540' y='{:.1}' fill='#6b7280'>hnswlib, ef 40</text>", y(end.recall));
