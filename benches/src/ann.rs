@@ -149,6 +149,10 @@ pub(crate) fn run(effort: Effort, sink: &mut Sink) -> anyhow::Result<()> {
     }
     if sink.wants(&format!("insert {n}"), "") {
         insert(&base, n, sink)?;
+        durable(&base, n, sink)?;
+    }
+    if sink.wants(&format!("beside {n}"), "") {
+        beside(&base, &queries, n, sink)?;
     }
     Ok(())
 }
@@ -227,6 +231,92 @@ fn insert(base: &VectorFile, n: usize, sink: &mut Sink) -> anyhow::Result<()> {
         BTreeMap::from([("splits", json!(report.counts.splits)), ("reassigned", json!(report.counts.reassigned))]);
     push(sink, "insert", "foreground", n, "time", "us", foreground, params.clone(), None);
     push(sink, "insert", "background", n, "time", "us", background, params, None);
+    Ok(())
+}
+
+/// Vectors of a group that is synchronized together.
+const GROUP: usize = 100;
+
+/// Replaces vectors under `fsync`, a group at a time: what `hnsw.py` does without a log.
+fn durable(base: &VectorFile, n: usize, sink: &mut Sink) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let rows: Vec<u64> = (0..n as u64).collect();
+    drop(build(&dir.path().join("index"), base, &rows)?);
+    let index = Index::open(&dir.path().join("index"), Runtime { durability: Durability::Sync, ..RUNTIME })?;
+    let more: Vec<u64> = (n as u64..(n + n / 10) as u64).collect();
+    let (start, wall) = (cpu_seconds(), std::time::Instant::now());
+    for group in more.chunks(GROUP) {
+        let gone: Vec<VectorId> = group.iter().map(|row| VectorId(row - n as u64)).collect();
+        index.delete(&gone)?;
+        let ids: Vec<VectorId> = group.iter().map(|&row| VectorId(row)).collect();
+        let vectors: Vec<u8> = group.iter().flat_map(|&row| base.row(row as usize)).copied().collect();
+        index.insert(&ids, &vectors)?;
+    }
+    let us = |seconds: f64| seconds * 1e6 / more.len() as f64;
+    let (foreground, wall) = (us(cpu_seconds() - start), us(wall.elapsed().as_secs_f64()));
+    let start = cpu_seconds();
+    index.maintain(&Budget::default())?;
+    let background = us(cpu_seconds() - start);
+    ensure!(index.len() == n as u64, "as many come as go");
+    let params = BTreeMap::from([
+        ("group", json!(GROUP)),
+        ("wall_us", json!(wall)),
+        ("foreground_us", json!(foreground)),
+        ("background_us", json!(background)),
+    ]);
+    let variant = format!("replace, fsync each {GROUP}");
+    push(sink, "insert", &variant, n, "time", "us", foreground + background, params, None);
+    Ok(())
+}
+
+/// The 99th percentile of a search beside a thread that replaces vectors, against the median of a quiet index: CPU time of the
+/// searching thread.
+fn beside(base: &VectorFile, queries: &VectorFile, n: usize, sink: &mut Sink) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let rows: Vec<u64> = (0..n as u64).collect();
+    drop(build(&dir.path().join("index"), base, &rows)?);
+    let runtime = Runtime { rebuild: Rebuild::Threads(1), ..RUNTIME };
+    let index = Index::open(&dir.path().join("index"), runtime)?;
+    let times = |rounds: usize| -> anyhow::Result<Vec<f64>> {
+        let mut searcher = index.searcher();
+        let params = SearchParams { k: K, nprobe: 16, ..SearchParams::default() };
+        let (mut times, mut found) = (Vec::new(), Vec::new());
+        for i in 0..rounds * queries.len() {
+            let start = cpu_seconds();
+            searcher.search_into(queries.row(i % queries.len()), &params, &mut found)?;
+            times.push((cpu_seconds() - start) * 1e6);
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times)
+    };
+    times(1)?;
+    let quiet = times(4)?;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (busy, replaced) = std::thread::scope(|scope| -> anyhow::Result<_> {
+        let writer = scope.spawn(|| -> anyhow::Result<usize> {
+            let mut replaced = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) && n + replaced < base.len() {
+                index.delete(&[VectorId(replaced as u64)])?;
+                index.insert(&[VectorId((n + replaced) as u64)], base.row(n + replaced))?;
+                replaced += 1;
+            }
+            Ok(replaced)
+        });
+        let busy = times(4);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok((busy?, writer.join().expect("the writer does not panic")?))
+    })?;
+    ensure!(replaced > 0, "vectors were replaced meanwhile");
+    let at = |times: &[f64], share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let (p50, p99) = (at(&quiet, 0.5), at(&busy, 0.99));
+    let params = BTreeMap::from([
+        ("quiet_p50_us", json!(p50)),
+        ("quiet_p99_us", json!(at(&quiet, 0.99))),
+        ("busy_p50_us", json!(at(&busy, 0.5))),
+        ("replaced", json!(replaced)),
+        ("p99_over_quiet_p50", json!(p99 / p50)),
+    ]);
+    push(sink, "beside", "p99 of a search", n, "time", "us", p99, params, None);
     Ok(())
 }
 

@@ -62,7 +62,7 @@ struct Row {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let rows = match args.paper {
-        Paper::Spfresh => spfresh::rows(args.days, args.figures.as_deref())?,
+        Paper::Spfresh => spfresh::rows(args.days, args.figures.as_deref(), args.peers.as_deref())?,
         Paper::Tmac => [tmac::rows(args.peers.as_deref())?, energy::rows()?].concat(),
         Paper::Vptq => vptq::rows(args.figures.as_deref())?,
         Paper::Sigma => attention::sigma()?,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{process, workspace};
 
 /// The targets with the folders of their first inputs, below the root.
-const TARGETS: [(&str, &[&str]); 10] = [
+const TARGETS: [(&str, &[&str]); 13] = [
     ("gguf", &["crates/parsimon-core/tests/data/formats/gguf_tiny"]),
     ("safetensors", &["crates/parsimon-core/tests/data/formats/packed", "crates/parsimon-lut/tests/data"]),
     ("npy", &[]),
@@ -19,6 +19,9 @@ const TARGETS: [(&str, &[&str]); 10] = [
     ("pth", &[]),
     ("block_list", &[]),
     ("vptq", &[]),
+    ("vectors", &[]),
+    ("runbook", &[]),
+    ("ann_index", &[]),
 ];
 
 /// The largest input that is made.

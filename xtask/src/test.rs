@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 /// Crates whose results could depend on the instruction set.
-const ISA_CRATES: &[&str] = &["parsimon-simd", "parsimon-lut", "parsimon-attn", "parsimon-model"];
+const ISA_CRATES: &[&str] = &["parsimon-ann", "parsimon-simd", "parsimon-lut", "parsimon-attn", "parsimon-model"];
 
 /// The instruction sets below the best one that are worth a run of their own.
 pub(crate) const ISA_VARIANTS: &[&str] = if cfg!(target_arch = "x86_64") { &["scalar", "avx2"] } else { &["scalar"] };

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use anyhow::Context as _;
 use parsimon_ann::Compat;
 use parsimon_ann::io::VectorFile;
 
@@ -21,9 +22,10 @@ struct Line {
     fresh: Day,
 }
 
-pub(super) fn rows(days: usize, figures: Option<&Path>) -> anyhow::Result<Vec<Row>> {
+pub(super) fn rows(days: usize, figures: Option<&Path>, peers: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     let Some(data) = crate::ann::data() else { return Ok(Vec::new()) };
     let queries = VectorFile::open(&data.join("photosift_query_1k.u8bin"))?;
+    let peers = peers.map(read_peers).transpose()?.unwrap_or_default();
     let mut rows = Vec::new();
     for (stream, file, label) in
         [(Stream::Churn, "photosift_200k.u8bin", "churn"), (Stream::Shift, "photosift_shift_100k.u8bin", "shift")]
@@ -52,12 +54,54 @@ pub(super) fn rows(days: usize, figures: Option<&Path>) -> anyhow::Result<Vec<Ro
             rows.extend(of_line(&line, days));
             lines.push(line);
         }
+        let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.stream == label).collect();
+        rows.extend(of_peers(&peers, label, days));
         if let Some(dir) = figures {
             std::fs::create_dir_all(dir)?;
-            std::fs::write(dir.join(format!("spfresh-{label}.svg")), figure(&lines))?;
+            std::fs::write(dir.join(format!("spfresh-{label}.svg")), figure(&lines, &peers))?;
         }
     }
     Ok(rows)
+}
+
+/// A line of `benches/compare/hnsw.py days`.
+#[derive(serde::Deserialize)]
+struct Peer {
+    stream: String,
+    day: usize,
+    /// `day` or `fresh`.
+    kind: String,
+    recall: f64,
+    us: f64,
+    insert_us: Option<f64>,
+}
+
+fn read_peers(path: &Path) -> anyhow::Result<Vec<Peer>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| path.display().to_string())).collect()
+}
+
+fn of_peers(peers: &[&Peer], label: &str, days: usize) -> Vec<Row> {
+    let last = peers.iter().filter(|peer| peer.kind == "day").max_by_key(|peer| peer.day);
+    let fresh = peers.iter().find(|peer| peer.kind == "fresh");
+    let (Some(last), Some(fresh)) = (last, fresh) else { return Vec::new() };
+    let row = |name: &str, ours: f64, unit: &'static str| Row {
+        paper: PAPER,
+        table: "Figures 6 and 7: accuracy and cost over the days",
+        row: format!("{label}, hnswlib ef 40: {name}"),
+        published: None,
+        published_conditions: "-".to_owned(),
+        ours: Some(ours),
+        unit,
+        conditions: format!("hnswlib, f32, M 16, replacing deleted elements, {days} days of 1 %, one thread, CPU time"),
+        deviation: None,
+    };
+    let mut rows = vec![
+        row("recall below a fresh build", 100.0 * (fresh.recall - last.recall), "pts"),
+        row("a search", last.us, "us"),
+    ];
+    rows.extend(last.insert_us.map(|us| row("an insert", us, "us")));
+    rows
 }
 
 fn summary(line: &Line) -> String {
@@ -142,7 +186,7 @@ fn of_line(line: &Line, days: usize) -> Vec<Row> {
 type Figure = fn(&Day) -> f64;
 
 /// Recall and records read over the days, nprobe 8.
-fn figure(lines: &[Line]) -> String {
+fn figure(lines: &[Line], peers: &[&Peer]) -> String {
     let colours = ["#2563eb", "#d97706", "#dc2626"];
     let mut svg = String::from(
         "<svg xmlns='http://www.w3.org/2000/svg' width='720' height='520' font-family='sans-serif' font-size='12'>",
@@ -153,7 +197,10 @@ fn figure(lines: &[Line]) -> String {
     ];
     for (panel, (title, value)) in panels.iter().enumerate() {
         let top = 30.0 + 250.0 * panel as f64;
-        let all: Vec<f64> = lines.iter().flat_map(|line| line.days.iter().chain([&line.fresh]).map(value)).collect();
+        // The peer reads no records: it stands in the first panel alone.
+        let peers: Vec<&&Peer> = peers.iter().filter(|peer| panel == 0 && peer.kind == "day").collect();
+        let ours = lines.iter().flat_map(|line| line.days.iter().chain([&line.fresh]).map(value));
+        let all: Vec<f64> = ours.chain(peers.iter().map(|peer| peer.recall)).collect();
         let low = all.iter().copied().fold(f64::INFINITY, f64::min);
         let high = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let span = (high - low).max(1e-9);
@@ -170,6 +217,13 @@ fn figure(lines: &[Line]) -> String {
                 write!(svg, "<polyline fill='none' stroke='{colour}' stroke-width='2' points='{}'/>", points.join(" "));
             let end = line.days.last().map_or(0.0, value);
             let _ = write!(svg, "<text x='540' y='{:.1}' fill='{colour}'>{}</text>", y(end), line.name);
+        }
+        if let Some(end) = peers.last() {
+            let place = |peer: &&&Peer| format!("{:.1},{:.1}", 10.0 + 520.0 * peer.day as f64 / last, y(peer.recall));
+            let points: Vec<String> = peers.iter().map(place).collect();
+            let _ =
+                write!(svg, "<polyline fill='none' stroke='#6b7280' stroke-width='2' points='{}'/>", points.join(" "));
+            let _ = write!(svg, "<text x='540' y='{:.1}' fill='#6b7280'>hnswlib, ef 40</text>", y(end.recall));
         }
         if let Some(line) = lines.first() {
             let _ = write!(

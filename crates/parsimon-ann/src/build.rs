@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parsimon_core::{Control, SplitMix64, Unit};
 use rayon::prelude::*;
 
-use crate::assign::{Selection, select};
+use crate::assign::Pool;
 use crate::cluster::cluster;
 use crate::config::{IndexConfig, Runtime};
 use crate::heads::{HeadScratch, Heads};
@@ -29,10 +29,10 @@ const TRIALS: usize = 6;
 /// How far the number of heads may be from the wanted one.
 const RATIO_ERROR: f64 = 0.03;
 /// Measured: leaves of target size t give about this many heads a vector, times t.
-const HEADS_PER_LEAF: f64 = 1.85;
+pub(crate) const HEADS_PER_LEAF: f64 = 1.85;
 const FANOUT_MAX: usize = 32;
-/// Vectors between two looks at the cancel flag.
-const BATCH: usize = 8192;
+/// Leaves between two looks at the cancel flag.
+const BATCH: usize = 1024;
 
 /// Stored rows of all vectors.
 enum Rows<'a> {
@@ -89,7 +89,7 @@ impl Index {
         {
             // Postings that kept last copies may be longer than the limit.
             let index = Index::open_on(Arc::clone(&vfs), Runtime::default())?;
-            index.maintain(&crate::Budget::default())?;
+            index.split_long()?;
             index.checkpoint()?;
         }
         place.rename_to(dir)?;
@@ -113,9 +113,10 @@ fn build_on(
     let rows = stored_rows(space, vectors)?;
     let row = |i: usize| rows.row(i);
     control.progress.start("cluster", None, Unit::Items("vectors"));
-    let leaf = leaf_size(space, config, n, &row);
-    let medoids =
-        distinct_rows(&row, leaves(space, &(0..n as u32).collect::<Vec<_>>(), &row, leaf, config.seed, control)?);
+    let upper = upper(space, config, n, &row, control)?;
+    let leaf = leaf_size(space, config, &upper, &row);
+    let leaves = lower(space, &upper.iter().collect::<Vec<_>>(), &row, leaf, config.seed, control)?;
+    let medoids = distinct_rows(&row, &leaves);
     let mut heads = Heads::new(space.clone(), Default::default());
     let padded = |i: u32| {
         let mut bytes = row(i as usize)[..space.row_bytes()].to_vec();
@@ -127,7 +128,7 @@ fn build_on(
     }
     let format = chunk_format(space, uuid);
     let limit = config.posting_limit.unwrap_or_else(|| format.geometry.default_limit()) as usize;
-    let (placed, copies) = place_all(space, config, &heads, n, &row, limit, control)?;
+    let (placed, copies) = place_all(space, config, &heads, &leaves, &row, limit, control)?;
 
     vfs.create_dir("").map_err(|e| StorageError::io(".", "create", e))?;
     let file = vfs.open(DATA_FILE, true).map_err(|e| StorageError::io(DATA_FILE, "create", e))?;
@@ -207,19 +208,49 @@ fn stored_rows<'a>(space: &Space, vectors: &'a VectorFile) -> Result<Rows<'a>, A
     Ok(Rows::Owned { bytes, stride: space.stride() })
 }
 
-/// The size of leaves that gives the wanted number of heads, found on a part of the vectors.
-fn leaf_size<'r>(space: &Space, config: &IndexConfig, n: usize, row: &(impl Fn(usize) -> &'r [u8] + Sync)) -> usize {
+/// Parts of the tree that the size of leaves does not shape: nodes with more members have the greatest fan-out whatever it is.
+fn upper<'r>(
+    space: &Space,
+    config: &IndexConfig,
+    n: usize,
+    row: &(impl Fn(usize) -> &'r [u8] + Sync),
+    control: &Control<'_>,
+) -> Result<Vec<Leaf>, AnnError> {
+    let all: Vec<u32> = (0..n as u32).collect();
+    leaves(space, &all, row, FANOUT_MAX * leaf_max(config), config.seed, control)
+}
+
+/// The largest size of leaves that is tried.
+fn leaf_max(config: &IndexConfig) -> usize {
+    (2.0 * HEADS_PER_LEAF / config.head_ratio).ceil() as usize + 1
+}
+
+/// The size of leaves that gives the wanted number of heads, found on some of the tree's upper parts as they are.
+fn leaf_size<'r>(
+    space: &Space,
+    config: &IndexConfig,
+    upper: &[Leaf],
+    row: &(impl Fn(usize) -> &'r [u8] + Sync),
+) -> usize {
     let mut rng = SplitMix64::new(config.seed);
-    let trial: Vec<u32> =
-        if n <= TRIAL { (0..n as u32).collect() } else { (0..TRIAL).map(|_| rng.below(n as u64) as u32).collect() };
-    let wanted = config.head_ratio * trial.len() as f64;
+    let (mut trial, mut members): (Vec<&Leaf>, usize) = (Vec::new(), 0);
+    let total: usize = upper.iter().map(|part| part.members.len()).sum();
+    if total <= TRIAL {
+        (trial, members) = (upper.iter().collect(), total);
+    }
+    while members < TRIAL.min(total) {
+        let part = &upper[rng.below(upper.len() as u64) as usize];
+        members += part.members.len();
+        trial.push(part);
+    }
+    let wanted = config.head_ratio * members as f64;
     let quiet = parsimon_core::CancelFlag::new();
     let control = Control { progress: &parsimon_core::NoProgress, cancel: &quiet };
-    let count = |leaf: usize| {
-        let found = leaves(space, &trial, row, leaf, config.seed, &control);
-        distinct_rows(row, found.expect("nobody cancels")).len() as f64
+    let count = |leaf: usize| -> f64 {
+        let found = lower(space, &trial, row, leaf, config.seed, &control);
+        distinct_rows(row, &found.expect("nobody cancels")).len() as f64
     };
-    let (mut low, mut high) = (1, (2.0 * HEADS_PER_LEAF / config.head_ratio).ceil() as usize + 1);
+    let (mut low, mut high) = (1, leaf_max(config));
     let mut best = (f64::INFINITY, 1);
     let mut leaf = ((HEADS_PER_LEAF / config.head_ratio).round() as usize).clamp(1, high);
     for _ in 0..TRIALS {
@@ -244,16 +275,38 @@ fn leaf_size<'r>(space: &Space, config: &IndexConfig, n: usize, row: &(impl Fn(u
     best.1
 }
 
-/// The medoids of all leaves. The levels of the tree are worked off one after another, the nodes of one in parallel.
-fn leaves<'r>(
+/// The leaves below parts of the tree, by medoid.
+fn lower<'r>(
+    space: &Space,
+    upper: &[&Leaf],
+    row: &(impl Fn(usize) -> &'r [u8] + Sync),
+    leaf: usize,
+    seed: u64,
+    control: &Control<'_>,
+) -> Result<Vec<Leaf>, AnnError> {
+    let below = |part: &&Leaf| leaves(space, &part.members, row, leaf, seed ^ u64::from(part.medoid), control);
+    let mut found: Vec<Leaf> =
+        upper.par_iter().map(below).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    found.sort_by_key(|leaf| leaf.medoid);
+    Ok(found)
+}
+
+/// Vectors of one place, and the one in their middle.
+pub(crate) struct Leaf {
+    pub(crate) medoid: u32,
+    members: Vec<u32>,
+}
+
+/// The leaves by medoid. The levels of the tree are worked off one after another, the nodes of one in parallel.
+pub(crate) fn leaves<'r>(
     space: &Space,
     all: &[u32],
     row: &(impl Fn(usize) -> &'r [u8] + Sync),
     leaf: usize,
     seed: u64,
     control: &Control<'_>,
-) -> Result<Vec<u32>, AnnError> {
-    let mut medoids = Vec::new();
+) -> Result<Vec<Leaf>, AnnError> {
+    let mut leaves = Vec::new();
     let mut level: Vec<(Vec<u32>, u32)> = if all.is_empty() { Vec::new() } else { vec![(all.to_vec(), all[0])] };
     let mut number = 0;
     while !level.is_empty() {
@@ -261,17 +314,18 @@ fn leaves<'r>(
         let nodes: Vec<(u64, Vec<u32>, u32)> =
             level.into_iter().zip(number..).map(|((members, medoid), id)| (id, members, medoid)).collect();
         number += nodes.len() as u64;
-        let split = |(id, members, medoid): (u64, Vec<u32>, u32)| -> (Option<u32>, Vec<(Vec<u32>, u32)>) {
+        let split = |(id, members, medoid): (u64, Vec<u32>, u32)| -> (Option<Leaf>, Vec<(Vec<u32>, u32)>) {
             let is_leaf = members.len() <= leaf;
             let k = if is_leaf { 1 } else { (members.len() / leaf + 1).clamp(2, FANOUT_MAX) };
             let at = |i: usize| row(members[i] as usize);
             let clusters = cluster(space, members.len(), &at, k, seed ^ id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             if is_leaf {
-                return (clusters.medoids.first().map(|&i| members[i as usize]), Vec::new());
+                let medoid = members[clusters.medoids[0] as usize];
+                return (Some(Leaf { medoid, members }), Vec::new());
             }
             // Members that are all alike: one head is enough for any number of them.
             if clusters.medoids.len() < 2 {
-                return (Some(medoid), Vec::new());
+                return (Some(Leaf { medoid, members }), Vec::new());
             }
             let mut parts: Vec<(Vec<u32>, u32)> =
                 clusters.medoids.iter().map(|&i| (Vec::new(), members[i as usize])).collect();
@@ -279,54 +333,60 @@ fn leaves<'r>(
                 parts[label as usize].0.push(member);
             }
             parts.retain(|(part, _)| !part.is_empty());
-            if parts.len() < 2 { (Some(medoid), Vec::new()) } else { (None, parts) }
+            if parts.len() < 2 { (Some(Leaf { medoid, members }), Vec::new()) } else { (None, parts) }
         };
         let done: Vec<_> = nodes.into_par_iter().map(split).collect();
         level = Vec::new();
-        for (medoid, parts) in done {
-            medoids.extend(medoid);
+        for (leaf, parts) in done {
+            leaves.extend(leaf);
             level.extend(parts);
         }
     }
-    medoids.sort_unstable();
-    Ok(medoids)
+    leaves.sort_unstable_by_key(|leaf| leaf.medoid);
+    Ok(leaves)
 }
 
-/// Two heads never hold equal vectors: the later one goes.
-fn distinct_rows<'r>(row: &impl Fn(usize) -> &'r [u8], medoids: Vec<u32>) -> Vec<u32> {
+/// The medoids. Two heads never hold equal vectors: the later one goes.
+fn distinct_rows<'r>(row: &impl Fn(usize) -> &'r [u8], leaves: &[Leaf]) -> Vec<u32> {
     let mut seen = HashSet::new();
-    medoids.into_iter().filter(|&i| seen.insert(row(i as usize))).collect()
+    leaves.iter().map(|leaf| leaf.medoid).filter(|&i| seen.insert(row(i as usize))).collect()
 }
 
 /// Every vector's records, sorted by posting, cut at the limit, and the number of copies that each vector keeps.
+///
+/// The vectors of a leaf have nearly the same heads around them, so these are searched for once a leaf.
 fn place_all<'r>(
     space: &Space,
     config: &IndexConfig,
     heads: &Heads,
-    n: usize,
+    leaves: &[Leaf],
     row: &(impl Fn(usize) -> &'r [u8] + Sync),
     limit: usize,
     control: &Control<'_>,
 ) -> Result<(Vec<Placed>, Vec<u16>), AnnError> {
+    let n: usize = leaves.iter().map(|leaf| leaf.members.len()).sum();
     control.progress.start("assign", Some(n as u64), Unit::Items("vectors"));
-    let one = |scratch: &mut HeadScratch, i: usize| -> Vec<Placed> {
-        let query = space.row_query(row(i));
-        let Selection::Heads(chosen) = select(space, config, heads, &query, None, scratch) else {
-            unreachable!("there is no posting to stop at")
-        };
-        let found = scratch.heads.found();
-        let distance = |head: u32| found.iter().find(|f| f.head == head).map_or(f32::INFINITY, |f| f.distance);
-        let place =
-            |(at, head): (usize, u32)| Placed { head, distance: distance(head), row: i as u32, is_first: at == 0 };
-        chosen.into_iter().enumerate().map(place).collect()
+    let one = |scratch: &mut HeadScratch, leaf: &Leaf| -> Vec<Placed> {
+        let pool = Pool::around(space, config, heads, &space.row_query(row(leaf.medoid as usize)), scratch);
+        let mut placed = Vec::with_capacity(leaf.members.len() * config.replicas);
+        for &i in &leaf.members {
+            let chosen = pool.select(space, config, &space.row_query(row(i as usize)), &mut scratch.heads);
+            let place = |(at, f): (usize, crate::heads::Found)| Placed {
+                head: f.head,
+                distance: f.distance,
+                row: i,
+                is_first: at == 0,
+            };
+            placed.extend(chosen.into_iter().enumerate().map(place));
+        }
+        placed
     };
     let mut placed = Vec::new();
-    for begin in (0..n).step_by(BATCH) {
+    for leaves in leaves.chunks(BATCH) {
         control.cancel.check()?;
-        let end = n.min(begin + BATCH);
-        let part: Vec<Vec<Placed>> = (begin..end).into_par_iter().map_init(HeadScratch::default, one).collect();
+        let part: Vec<Vec<Placed>> = leaves.par_iter().map_init(HeadScratch::default, one).collect();
         placed.extend(part.into_iter().flatten());
-        control.progress.advance((end - begin) as u64);
+        control.progress.advance(leaves.iter().map(|leaf| leaf.members.len() as u64).sum());
     }
     let order =
         |a: &Placed, b: &Placed| a.head.cmp(&b.head).then(a.distance.total_cmp(&b.distance)).then(a.row.cmp(&b.row));

@@ -5,12 +5,11 @@
 //! clustering. Everything is computed in f32 from the seed alone; ties go to the smaller index.
 
 use parsimon_core::SplitMix64;
-use parsimon_simd::Level;
 use rayon::prelude::*;
 
-use crate::kernel::{Rows, Sums, Wide, scan};
+use crate::Metric;
+use crate::kernel::{LANES, tile};
 use crate::space::Space;
-use crate::{Element, Metric};
 
 /// Members that a round looks at.
 const SAMPLE: usize = 1000;
@@ -18,29 +17,18 @@ const SAMPLE: usize = 1000;
 const LAMBDA_FACTOR: f64 = 100.0;
 const TRIES: usize = 3;
 const ROUNDS: usize = 100;
+/// Rounds at most where every one draws its members anew: such a round is noise about the same centers.
+const ROUNDS_DRAWN: usize = 25;
 /// Rounds without progress after which it stops.
 const PATIENCE: usize = 5;
 /// Rows below which one thread is enough.
 const PARALLEL: usize = 4096;
 
 /// Floats of a stored row, with direction alone where only that counts.
-pub(crate) fn decode(space: &Space, row: &[u8]) -> Vec<f32> {
-    let mut values = space.element().decode(&row[..space.row_bytes()]);
+fn decode_into(space: &Space, row: &[u8], values: &mut [f32]) {
+    space.element().decode_into(&row[..space.row_bytes()], values);
     if space.metric() == Metric::Cosine {
-        normalise(&mut values);
-    }
-    values
-}
-
-/// A row as the kernels take it.
-fn widened(space: &Space, row: &[u8]) -> Wide {
-    Wide::Float(decode(space, row))
-}
-
-fn floats(x: &Wide) -> &[f32] {
-    match x {
-        Wide::Float(values) => values,
-        Wide::Int(_) => unreachable!("clusters are made of floats"),
+        normalise(values);
     }
 }
 
@@ -51,6 +39,35 @@ fn normalise(values: &mut [f32]) {
     }
 }
 
+/// Rows as floats, and turned over for the kernel.
+#[derive(Default)]
+struct Sample {
+    n: usize,
+    /// `[n, dim]`.
+    rows: Vec<f32>,
+    /// `[n / LANES, dim, LANES]`, zeros behind the last row.
+    blocks: Vec<f32>,
+}
+
+impl Sample {
+    fn of<'r>(space: &Space, rows: impl ExactSizeIterator<Item = &'r [u8]>) -> Sample {
+        let (n, dim) = (rows.len(), space.row_dim());
+        let mut sample = Sample { n, rows: vec![0.0; n * dim], blocks: vec![0.0; n.next_multiple_of(LANES) * dim] };
+        for (i, row) in rows.enumerate() {
+            let values = &mut sample.rows[i * dim..][..dim];
+            decode_into(space, row, values);
+            let (block, _) = sample.blocks[i / LANES * LANES * dim..].as_chunks_mut::<LANES>();
+            block.iter_mut().zip(values).for_each(|(lanes, v)| lanes[i % LANES] = *v);
+        }
+        sample
+    }
+
+    fn row(&self, i: usize) -> &[f32] {
+        let dim = self.rows.len() / self.n;
+        &self.rows[i * dim..][..dim]
+    }
+}
+
 /// Centers as rows of floats.
 struct Centers {
     is_cosine: bool,
@@ -58,48 +75,60 @@ struct Centers {
     rows: Vec<f32>,
 }
 
-impl Centers {
-    /// `each(k, D(x, c_k))` for every center.
-    fn distances(&self, x: &Wide, mut each: impl FnMut(usize, f64)) {
-        let rows = Rows { bytes: bytemuck::cast_slice(&self.rows), stride: 4 * self.dim, element: Element::F32 };
-        if self.is_cosine {
-            scan(Level::best(), Sums::Products, x, rows, |k, sum, _| each(k, 1.0 - sum));
-        } else {
-            scan(Level::best(), Sums::Squares, x, rows, |k, sum, _| each(k, sum));
-        }
-    }
-
-    /// The center of least `D + penalty_k`, and its `D`.
-    fn nearest(&self, x: &Wide, penalty: &[f64]) -> (usize, f64) {
-        let mut best = (f64::INFINITY, 0, 0.0);
-        self.distances(x, |k, distance| {
-            let cost = distance + penalty[k];
-            if cost < best.0 {
-                best = (cost, k, distance);
-            }
-        });
-        (best.1, best.2)
-    }
-}
-
 /// One assignment of a sample.
 struct Round {
-    labels: Vec<usize>,
-    distances: Vec<f64>,
+    labels: Vec<u32>,
+    distances: Vec<f32>,
     cost: f64,
     counts: Vec<usize>,
 }
 
-fn assign(centers: &Centers, sample: &[Wide], penalty: &[f64]) -> Round {
-    let nearest: Vec<(usize, f64)> = sample.iter().map(|x| centers.nearest(x, penalty)).collect();
-    let mut counts = vec![0; penalty.len()];
-    nearest.iter().for_each(|&(k, _)| counts[k] += 1);
-    let cost = nearest.iter().map(|&(k, d)| d + penalty[k]).sum();
-    Round {
-        labels: nearest.iter().map(|n| n.0).collect(),
-        distances: nearest.iter().map(|n| n.1).collect(),
-        cost,
-        counts,
+impl Centers {
+    /// For every row of the sample the center of least `D + penalty_k`, and its `D`.
+    fn assign(&self, sample: &Sample, penalty: &[f32]) -> Round {
+        let k = penalty.len();
+        let mut round = Round {
+            labels: Vec::with_capacity(sample.n),
+            distances: Vec::with_capacity(sample.n),
+            cost: 0.0,
+            counts: vec![0; k],
+        };
+        let mut sums = vec![[0.0f32; LANES]; k];
+        for (number, block) in sample.blocks.chunks_exact(LANES * self.dim).enumerate() {
+            tile(block, &self.rows, self.dim, self.is_cosine, &mut sums);
+            let (mut best, mut labels) = ([f32::INFINITY; LANES], [0u32; LANES]);
+            for (k, (sums, &penalty)) in sums.iter_mut().zip(penalty).enumerate() {
+                for lane in 0..LANES {
+                    sums[lane] = if self.is_cosine { 1.0 - sums[lane] } else { sums[lane] };
+                    let cost = sums[lane] + penalty;
+                    labels[lane] = if cost < best[lane] { k as u32 } else { labels[lane] };
+                    best[lane] = best[lane].min(cost);
+                }
+            }
+            for lane in 0..LANES.min(sample.n - number * LANES) {
+                let label = labels[lane];
+                round.labels.push(label);
+                round.distances.push(sums[label as usize][lane]);
+                round.cost += f64::from(best[lane]);
+                round.counts[label as usize] += 1;
+            }
+        }
+        round
+    }
+
+    /// The nearest centers of all rows.
+    fn label<'r>(&self, space: &Space, n: usize, row: &(impl Fn(usize) -> &'r [u8] + Sync)) -> (Vec<u32>, Vec<f32>) {
+        let zero = vec![0.0; self.rows.len() / self.dim];
+        let part = |number: usize| {
+            let begin = number * SAMPLE;
+            let round = self.assign(&Sample::of(space, (begin..n.min(begin + SAMPLE)).map(row)), &zero);
+            (round.labels, round.distances)
+        };
+        let parts = n.div_ceil(SAMPLE);
+        let done: Vec<(Vec<u32>, Vec<f32>)> =
+            if n >= PARALLEL { (0..parts).into_par_iter().map(part).collect() } else { (0..parts).map(part).collect() };
+        let (labels, distances): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+        (labels.concat(), distances.concat())
     }
 }
 
@@ -123,81 +152,97 @@ pub(crate) fn cluster<'r>(
         return Clusters { labels: Vec::new(), medoids: Vec::new() };
     }
     let mut rng = SplitMix64::new(seed);
-    let dim = space.row_dim();
-    let is_cosine = space.metric() == Metric::Cosine;
-    let centers = Centers { is_cosine, dim, rows: means(space, n, row, k.min(n), &mut rng) };
-    let k = centers.rows.len() / dim;
-    let zero = vec![0.0; k];
-    let label = |i: usize| centers.nearest(&widened(space, row(i)), &zero);
-    let nearest: Vec<(usize, f64)> =
-        if n >= PARALLEL { (0..n).into_par_iter().map(label).collect() } else { (0..n).map(label).collect() };
-    let mut medoids = vec![(f64::INFINITY, 0u32); k];
-    for (i, &(k, distance)) in nearest.iter().enumerate() {
-        if distance < medoids[k].0 {
-            medoids[k] = (distance, i as u32);
+    // A small set is decoded once for everything.
+    let all = (n <= SAMPLE).then(|| Sample::of(space, (0..n).map(row)));
+    let centers = if k == 1 {
+        Centers { rows: mean(space, n, row), ..Centers::none(space) }
+    } else {
+        means(space, n, row, all.as_ref(), k.min(n), &mut rng)
+    };
+    let label = |centers: &Centers| match &all {
+        Some(all) => {
+            let round = centers.assign(all, &vec![0.0; centers.rows.len() / centers.dim]);
+            (round.labels, round.distances)
+        }
+        None => centers.label(space, n, row),
+    };
+    let (labels, distances) = label(&centers);
+    let mut medoids = vec![(f32::INFINITY, 0u32); centers.rows.len() / centers.dim];
+    for (i, (&k, &distance)) in labels.iter().zip(&distances).enumerate() {
+        if distance < medoids[k as usize].0 {
+            medoids[k as usize] = (distance, i as u32);
         }
     }
     let medoids: Vec<u32> = medoids.into_iter().filter(|m| m.0.is_finite()).map(|m| m.1).collect();
+    if medoids.len() == 1 {
+        return Clusters { labels: vec![0; n], medoids };
+    }
     // The labels refer to what is returned, not to the means that led there.
-    let rows = medoids.iter().flat_map(|&i| decode(space, row(i as usize))).collect();
-    let centers = Centers { is_cosine, dim, rows };
-    let label = |i: usize| centers.nearest(&widened(space, row(i)), &zero).0 as u32;
-    let labels = if n >= PARALLEL { (0..n).into_par_iter().map(label).collect() } else { (0..n).map(label).collect() };
+    let mut rows = vec![0.0; medoids.len() * centers.dim];
+    for (&i, values) in medoids.iter().zip(rows.chunks_exact_mut(centers.dim)) {
+        decode_into(space, row(i as usize), values);
+    }
+    let (labels, _) = label(&Centers { rows, ..centers });
     Clusters { labels, medoids }
 }
 
-/// The means of `k` balanced clusters, found on samples.
-fn means<'r>(space: &Space, n: usize, row: &impl Fn(usize) -> &'r [u8], k: usize, rng: &mut SplitMix64) -> Vec<f32> {
-    let dim = space.row_dim();
-    let is_cosine = space.metric() == Metric::Cosine;
-    let draw = |rng: &mut SplitMix64, count: usize| -> Vec<Wide> {
-        if count >= n {
-            return (0..n).map(|i| widened(space, row(i))).collect();
-        }
-        distinct(rng, n, count).into_iter().map(|i| widened(space, row(i))).collect()
-    };
-    if k == 1 {
-        return mean(space, n, row);
-    }
-    let mut sample = draw(rng, SAMPLE);
-    let zero = vec![0.0; k];
+/// The means of `k` balanced clusters, found on `all` rows or on samples.
+fn means<'r>(
+    space: &Space,
+    n: usize,
+    row: &impl Fn(usize) -> &'r [u8],
+    all: Option<&Sample>,
+    k: usize,
+    rng: &mut SplitMix64,
+) -> Centers {
+    let draw = |rng: &mut SplitMix64| Sample::of(space, distinct(rng, n, SAMPLE).into_iter().map(row));
+    let mut drawn = if all.is_some() { Sample::default() } else { draw(rng) };
     let mut best: Option<(Centers, Round)> = None;
     for _ in 0..TRIES {
-        let picked = distinct(rng, sample.len(), k);
-        let centers =
-            Centers { is_cosine, dim, rows: picked.iter().flat_map(|&i| floats(&sample[i])).copied().collect() };
-        let round = assign(&centers, &sample, &zero);
+        let sample = all.unwrap_or(&drawn);
+        let picked = distinct(rng, sample.n, k);
+        let rows = picked.iter().flat_map(|&i| sample.row(i)).copied().collect();
+        let centers = Centers { rows, ..Centers::none(space) };
+        let round = centers.assign(sample, &vec![0.0; k]);
         if best.as_ref().is_none_or(|(_, kept)| round.cost < kept.cost) {
             best = Some((centers, round));
         }
     }
-    let (mut centers, first) = best.expect("at least one try");
-    let lambda = lambda(&first, sample.len());
-    let mean_distance = first.distances.iter().sum::<f64>() / sample.len() as f64;
-    let mut counts = first.counts;
+    let (mut centers, mut last) = best.expect("at least one try");
+    let lambda = lambda(&last, last.labels.len());
+    let mean_distance = last.distances.iter().map(|&d| f64::from(d)).sum::<f64>() / last.distances.len() as f64;
     let (mut least, mut stale) = (f64::INFINITY, 0);
-    for _ in 0..ROUNDS {
-        if n > SAMPLE {
-            sample = draw(rng, SAMPLE);
+    for _ in 0..if all.is_some() { ROUNDS } else { ROUNDS_DRAWN } {
+        if all.is_none() {
+            drawn = draw(rng);
         }
-        let penalty: Vec<f64> = counts.iter().map(|&count| lambda * count as f64).collect();
-        let round = assign(&centers, &sample, &penalty);
-        let moved = update(&mut centers, &sample, &round);
-        counts = round.counts;
+        let sample = all.unwrap_or(&drawn);
+        let penalty: Vec<f32> = last.counts.iter().map(|&count| (lambda * count as f64) as f32).collect();
+        let round = centers.assign(sample, &penalty);
+        let moved = update(&mut centers, sample, &round);
         stale = if round.cost < least { 0 } else { stale + 1 };
         least = least.min(round.cost);
+        last = round;
         if stale >= PATIENCE || moved < 1e-3 * mean_distance {
             break;
         }
     }
-    centers.rows
+    centers
+}
+
+impl Centers {
+    fn none(space: &Space) -> Centers {
+        Centers { is_cosine: space.metric() == Metric::Cosine, dim: space.row_dim(), rows: Vec::new() }
+    }
 }
 
 /// The mean of all rows.
 fn mean<'r>(space: &Space, n: usize, row: &impl Fn(usize) -> &'r [u8]) -> Vec<f32> {
     let mut sums = vec![0.0f64; space.row_dim()];
+    let mut values = vec![0.0; space.row_dim()];
     for i in 0..n {
-        sums.iter_mut().zip(decode(space, row(i))).for_each(|(sum, v)| *sum += f64::from(v));
+        decode_into(space, row(i), &mut values);
+        sums.iter_mut().zip(&values).for_each(|(sum, &v)| *sum += f64::from(v));
     }
     let mut mean: Vec<f32> = sums.iter().map(|sum| (sum / n as f64) as f32).collect();
     if space.metric() == Metric::Cosine {
@@ -208,42 +253,45 @@ fn mean<'r>(space: &Space, n: usize, row: &impl Fn(usize) -> &'r [u8]) -> Vec<f3
 
 /// How much one member more costs: bounded by how far the largest cluster reaches beyond its mean, and by the mean distance.
 fn lambda(round: &Round, n: usize) -> f64 {
-    let largest = (0..round.counts.len()).max_by_key(|&k| (round.counts[k], usize::MAX - k)).unwrap_or(0);
-    let members = round.labels.iter().zip(&round.distances).filter(|(label, _)| **label == largest);
-    let (sum, max) = members.fold((0.0, 0.0f64), |(sum, max), (_, &d)| (sum + d, max.max(d)));
+    let largest = largest(&round.counts);
+    let members = round.labels.iter().zip(&round.distances).filter(|(label, _)| **label as usize == largest);
+    let (sum, max) = members.fold((0.0, 0.0f64), |(sum, max), (_, &d)| (sum + f64::from(d), max.max(f64::from(d))));
     let reach = (max - sum / round.counts[largest].max(1) as f64).max(0.0) / n as f64;
-    let mean = round.distances.iter().sum::<f64>() / n as f64;
+    let mean = round.distances.iter().map(|&d| f64::from(d)).sum::<f64>() / n as f64;
     reach.min(mean / (LAMBDA_FACTOR * n as f64))
 }
 
+fn largest(counts: &[usize]) -> usize {
+    (0..counts.len()).max_by_key(|&k| (counts[k], usize::MAX - k)).unwrap_or(0)
+}
+
 /// Moves centers to the means of their members; an empty cluster takes the farthest member of the largest. Returns how far they went.
-fn update(centers: &mut Centers, sample: &[Wide], round: &Round) -> f64 {
-    let (dim, k) = (centers.dim, round.counts.len());
-    let mut sums = vec![0.0f64; k * dim];
-    for (x, &label) in sample.iter().zip(&round.labels) {
-        for (sum, &v) in sums[label * dim..][..dim].iter_mut().zip(floats(x)) {
-            *sum += f64::from(v);
-        }
+fn update(centers: &mut Centers, sample: &Sample, round: &Round) -> f64 {
+    let dim = centers.dim;
+    // At most SAMPLE terms: f32 is enough.
+    let mut sums = vec![0.0f32; centers.rows.len()];
+    for (x, &label) in sample.rows.chunks_exact(dim).zip(&round.labels) {
+        sums[label as usize * dim..][..dim].iter_mut().zip(x).for_each(|(sum, &v)| *sum += v);
     }
-    let largest = (0..k).max_by_key(|&k| (round.counts[k], usize::MAX - k)).unwrap_or(0);
-    let farthest = (0..sample.len())
-        .filter(|&i| round.labels[i] == largest)
+    let largest = largest(&round.counts);
+    let farthest = (0..sample.n)
+        .filter(|&i| round.labels[i] as usize == largest)
         .max_by(|&a, &b| round.distances[a].total_cmp(&round.distances[b]).then(b.cmp(&a)));
     let mut moved = 0.0;
-    for cluster in 0..k {
-        let mut center: Vec<f32> = match (round.counts[cluster], farthest) {
-            (0, Some(i)) => floats(&sample[i]).to_vec(),
+    for (cluster, center) in sums.chunks_exact_mut(dim).enumerate() {
+        match (round.counts[cluster], farthest) {
+            (0, Some(i)) => center.copy_from_slice(sample.row(i)),
             (0, None) => continue,
-            (count, _) => sums[cluster * dim..][..dim].iter().map(|&sum| (sum / count as f64) as f32).collect(),
-        };
+            (count, _) => center.iter_mut().for_each(|v| *v /= count as f32),
+        }
         if centers.is_cosine {
-            normalise(&mut center);
+            normalise(center);
         }
         let old = &mut centers.rows[cluster * dim..][..dim];
-        moved += old.iter().zip(&center).map(|(a, b)| f64::from(a - b) * f64::from(a - b)).sum::<f64>();
-        old.copy_from_slice(&center);
+        moved += old.iter().zip(&*center).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+        old.copy_from_slice(center);
     }
-    moved
+    f64::from(moved)
 }
 
 /// `count` different numbers below `n`, ascending where that is all of them.

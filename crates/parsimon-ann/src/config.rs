@@ -22,7 +22,7 @@ pub struct IndexConfig {
     pub rng_factor: f32,
     /// Postings near a split or merged one whose vectors are checked. PAPER(spfresh §5): 64.
     pub reassign_range: usize,
-    /// Live records below which a posting is merged into another; `None` takes a quarter of the limit.
+    /// Live records below which a posting is merged into another; `None` takes an eighth of the limit.
     pub merge_threshold: Option<u32>,
     /// Share of stale records beyond which the sweep rewrites a posting.
     pub gc_ratio: f32,
@@ -41,7 +41,7 @@ impl Default for IndexConfig {
             rng_factor: 1.0,
             reassign_range: 64,
             merge_threshold: None,
-            gc_ratio: 0.1,
+            gc_ratio: 0.07,
             seed: 1,
         }
     }

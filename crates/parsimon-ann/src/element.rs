@@ -63,13 +63,25 @@ impl Element {
     /// When `bytes` is not whole elements.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
         assert!(bytes.len().is_multiple_of(self.size()), "bytes must be whole elements");
-        let halves = bytes.as_chunks::<2>().0.iter();
+        let mut values = vec![0.0; bytes.len() / self.size()];
+        self.decode_into(bytes, &mut values);
+        values
+    }
+
+    /// As [`Element::decode`] into memory that is there.
+    ///
+    /// # Panics
+    ///
+    /// When `bytes` is not `values.len()` elements.
+    pub(crate) fn decode_into(self, bytes: &[u8], values: &mut [f32]) {
+        assert_eq!(bytes.len(), values.len() * self.size(), "bytes must be the elements");
+        let pairs = bytes.as_chunks::<2>().0;
         match self {
-            Element::F32 => bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            Element::F16 => halves.map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
-            Element::Bf16 => halves.map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
-            Element::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
-            Element::I8 => bytes.iter().map(|&b| f32::from(b as i8)).collect(),
+            Element::F32 => bytes.as_chunks::<4>().0.iter().zip(values).for_each(|(&b, v)| *v = f32::from_le_bytes(b)),
+            Element::F16 => pairs.iter().zip(values).for_each(|(&b, v)| *v = f16::from_le_bytes(b).to_f32()),
+            Element::Bf16 => pairs.iter().zip(values).for_each(|(&b, v)| *v = bf16::from_le_bytes(b).to_f32()),
+            Element::U8 => bytes.iter().zip(values).for_each(|(&b, v)| *v = f32::from(b)),
+            Element::I8 => bytes.iter().zip(values).for_each(|(&b, v)| *v = f32::from(b as i8)),
         }
     }
 

@@ -32,14 +32,14 @@ pub(crate) struct Nearest {
 }
 
 impl Nearest {
-    fn begin(&mut self, n: usize) {
+    pub(crate) fn begin(&mut self, n: usize) {
         self.found.clear();
         self.n = n;
         self.bound = f32::INFINITY;
     }
 
     #[inline]
-    fn see(&mut self, head: u32, distance: f32) {
+    pub(crate) fn see(&mut self, head: u32, distance: f32) {
         if distance <= self.bound {
             self.found.push(Found { distance, head });
             if self.found.len() >= 2 * self.n + 32 {
@@ -59,7 +59,7 @@ impl Nearest {
         }
     }
 
-    fn finish(&mut self) -> &[Found] {
+    pub(crate) fn finish(&mut self) -> &[Found] {
         self.cut();
         self.found.sort_unstable_by(by_distance);
         &self.found
@@ -215,6 +215,16 @@ impl Heads {
             }
             probe = (2 * probe).min(self.cells.len());
         }
+    }
+
+    /// As [`Heads::search`], but every head is looked at.
+    pub(crate) fn search_all<'s>(&self, query: &Query, n: usize, scratch: &'s mut HeadScratch) -> &'s [Found] {
+        scratch.heads.begin(n.min(self.len));
+        for cell in &self.cells {
+            let see = |i: usize, distance: f32| scratch.heads.see(cell.ids[i], distance);
+            self.space.scan(query, &cell.rows, self.space.stride(), see);
+        }
+        scratch.heads.finish()
     }
 
     /// Makes the cells anew around every `sqrt(H) / 2`-th head, and lets each center move to the middle of its cell twice.

@@ -10,7 +10,7 @@ mod merge;
 mod open;
 mod reassign;
 mod records;
-mod refresh;
+mod regroup;
 mod search;
 mod split;
 mod stats;
@@ -94,13 +94,16 @@ struct Core {
     tail_bytes: AtomicU64,
     /// Held from the choice of new heads to their publication, so that no two splits choose equal ones; taken after the posting's lock.
     new_heads: Mutex<()>,
+    /// Held while postings are taken away in reliance on copies elsewhere; taken before any posting's lock.
+    rearranging: Mutex<()>,
     /// Makes the seeds of splits differ.
     job_number: AtomicU64,
     /// Updates that the background sweep has not caught up with, in heads to look at.
     sweep_credit: AtomicU64,
     sweep_cursor: AtomicU32,
-    /// Full rounds of the sweep.
-    sweep_round: AtomicU32,
+    /// Updates that regrouping has not caught up with, in heads, and the next head id to look at.
+    regroup_credit: AtomicU64,
+    regroup_cursor: AtomicU32,
     is_checkpoint_due: AtomicBool,
     _lock: Option<FileLock>,
 }

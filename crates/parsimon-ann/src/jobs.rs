@@ -13,8 +13,8 @@ pub(crate) enum Job {
     Split(u32),
     Merge(u32),
     Collect(u32),
-    /// Give the posting's own vectors the copies that a fresh build would.
-    Refresh(u32),
+    /// Choose the heads of the oldest region again; the number makes several differ.
+    Regroup(u32),
     /// Look at the posting and decide.
     Sweep(u32),
 }
@@ -175,8 +175,8 @@ counters! {
     candidates,
     /// Vectors that got new copies.
     reassigned,
-    /// Vectors that the sweep gave other copies.
-    refreshed,
+    /// Heads that were chosen again with their region.
+    regrouped,
     /// Postings that could not be split because their vectors are alike.
     unsplittable,
     /// Appends that found their head gone and chose again.

@@ -12,12 +12,15 @@
 //! Integer sums are exact and equal in every body. Floats are summed in f32 in a fixed number of lanes per body.
 
 mod portable;
+mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use parsimon_simd::Level;
 
 use crate::Element;
+
+pub(crate) use tile::{LANES, tile};
 
 /// Which sums of a row are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +40,15 @@ pub(crate) enum Wide {
     Int(Vec<i16>),
 }
 
+impl Wide {
+    fn len(&self) -> usize {
+        match self {
+            Wide::Float(query) => query.len(),
+            Wide::Int(query) => query.len(),
+        }
+    }
+}
+
 /// Rows `bytes[i * stride..][..dim * element.size()]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows<'a> {
@@ -53,16 +65,42 @@ impl Rows<'_> {
     }
 }
 
+/// Rows whose sums wait in memory at a time.
+const BLOCK: usize = 32;
+
 /// Calls `each(row, sum, norm)` for every row in order; `norm` is 0 unless it was asked for.
 ///
-/// `level` is lowered to what the process can run.
-pub(crate) fn scan(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, each: impl FnMut(usize, f64, f64)) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(each) = x86::scan(level, sums, query, rows, each) {
-        portable::scan(level, sums, query, rows, each);
+/// `level` is lowered to what the process can run. The bodies write blocks of sums and know nothing of `each`, so that they are
+/// compiled once and not for every caller.
+#[inline]
+pub(crate) fn scan(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, mut each: impl FnMut(usize, f64, f64)) {
+    let n = rows.count(query.len());
+    let (mut out, mut norms) = ([0.0; BLOCK], [0.0; BLOCK]);
+    for begin in (0..n).step_by(BLOCK) {
+        let count = BLOCK.min(n - begin);
+        let part = Rows { bytes: &rows.bytes[begin * rows.stride..], ..rows };
+        block(level, sums, query, part, &mut out[..count], &mut norms[..count]);
+        for i in 0..count {
+            each(begin + i, out[i], norms[i]);
+        }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    portable::scan(level, sums, query, rows, each);
+}
+
+/// The sum of the first row.
+#[inline]
+pub(crate) fn one(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>) -> (f64, f64) {
+    let (mut out, mut norms) = ([0.0], [0.0]);
+    block(level, sums, query, rows, &mut out, &mut norms);
+    (out[0], norms[0])
+}
+
+/// Writes the sums of the first `out.len()` rows; `norms` is as long and only written where norms are wanted.
+fn block(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, out: &mut [f64], norms: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    if x86::block(level, sums, query, rows, out, norms) {
+        return;
+    }
+    portable::block(level, sums, query, rows, out, norms);
 }
 
 #[cfg(test)]

@@ -232,9 +232,16 @@ impl Space {
 
     /// The index distance of a query and one row.
     pub(crate) fn distance(&self, query: &Query, row: &[u8]) -> f32 {
-        let mut distance = f32::INFINITY;
-        self.scan(query, &row[..self.row_bytes()], self.stride(), |_, d| distance = d);
-        distance
+        let rows = Rows { bytes: &row[..self.row_bytes()], stride: self.stride(), element: self.element };
+        let one = |sums| kernel::one(self.level, sums, &query.wide, rows);
+        match self.metric {
+            Metric::L2 | Metric::InnerProduct => one(Sums::Squares).0 as f32,
+            Metric::Cosine if self.element.is_integer() => {
+                let (sum, norm) = one(Sums::ProductsAndNorm);
+                (1.0 - sum / (norm * query.norm).sqrt()).max(0.0) as f32
+            }
+            Metric::Cosine => (1.0 - one(Sums::Products).0).max(0.0) as f32,
+        }
     }
 
     /// What a factor on the plain distance is on the index distance.

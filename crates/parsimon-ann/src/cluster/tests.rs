@@ -1,4 +1,5 @@
 use super::*;
+use crate::Element;
 
 fn space() -> Space {
     Space::new(Metric::L2, Element::U8, 8, None).expect("a space")

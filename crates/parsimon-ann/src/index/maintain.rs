@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+use super::regroup::{REGION, REGROUP_EVERY};
 use super::{Core, Index};
 use crate::config::Rebuild;
 use crate::jobs::{Counters, Counts, Job};
@@ -45,21 +46,35 @@ impl Core {
         let pin = self.epochs.register();
         let pinned = self.epochs.pin(&pin);
         let result = match job {
-            Job::Split(head) => self.split(head).and_then(|split| match split {
-                Some(split) if !compat.no_reassign => self.reassign_after_split(&split),
-                _ => Ok(()),
-            }),
-            Job::Merge(head) => self.merge(head).and_then(|merge| match merge {
-                Some(merge) if !compat.no_reassign => self.reassign_after_merge(&merge),
-                _ => Ok(()),
-            }),
+            Job::Split(head) => self.split_job(head, compat.no_reassign),
+            Job::Merge(head) => self.merge_job(head, compat.no_reassign),
             Job::Collect(head) => self.collect(head),
-            Job::Refresh(head) => self.refresh(head),
+            Job::Regroup(_) => self.regroup(),
             Job::Sweep(head) => self.sweep(head),
         };
         drop(pinned);
         self.settle();
         result
+    }
+
+    /// Splits by new choice, or where that makes no progress by cutting the records in two.
+    fn split_job(&self, head: u32, no_reassign: bool) -> Result<(), StorageError> {
+        let is_long = self.postings.open(head).is_some_and(|posting| posting.len() > self.limit);
+        let anew = if no_reassign || !is_long { None } else { self.split_anew(head)? };
+        match anew.map_or_else(|| self.split(head), |split| Ok(Some(split)))? {
+            Some(split) if !no_reassign => self.reassign_after_split(&split),
+            _ => Ok(()),
+        }
+    }
+
+    fn merge_job(&self, head: u32, no_reassign: bool) -> Result<(), StorageError> {
+        if !no_reassign && self.dissolve(head)? {
+            return Ok(());
+        }
+        match self.merge(head)? {
+            Some(merge) if !no_reassign => self.reassign_after_merge(&merge),
+            _ => Ok(()),
+        }
     }
 
     /// Decides what a posting needs.
@@ -76,9 +91,6 @@ impl Core {
             self.want(Job::Merge(head));
         } else if self.is_worth_collecting(records.len(), live) && !compat.gc_at_overflow_only {
             self.want(Job::Collect(head));
-        }
-        if self.is_refreshed(head) {
-            self.want(Job::Refresh(head));
         }
         Ok(())
     }
@@ -99,6 +111,7 @@ impl Core {
             self.run_counted(job);
         }
         self.schedule_sweep(updates as u64);
+        self.schedule_regroup(updates as u64);
         if self.runtime.rebuild == Rebuild::Inline {
             self.drain();
         }
@@ -108,6 +121,24 @@ impl Core {
     fn drain(&self) {
         while let Some(job) = self.jobs.take_overflow().or_else(|| self.jobs.take()) {
             self.run_counted(job);
+        }
+    }
+
+    /// Queues as many regroupings as the updates are worth.
+    fn schedule_regroup(&self, updates: u64) {
+        let compat = self.runtime.compat;
+        if compat.append_only || compat.no_reassign || compat.gc_at_overflow_only {
+            return;
+        }
+        // In hundredths of a head and live vector.
+        let worth = REGION as u64 * REGROUP_EVERY * self.ids.live().max(1);
+        let more = 100 * updates * self.heads().len() as u64;
+        let credit = self.regroup_credit.fetch_add(more, Ordering::Relaxed) + more;
+        let due = credit / worth;
+        self.regroup_credit.fetch_sub(due * worth, Ordering::Relaxed);
+        for number in 0..due {
+            // A full queue has enough to do without this.
+            let _ = self.jobs.offer(Job::Regroup((credit / worth - number) as u32));
         }
     }
 
@@ -128,9 +159,6 @@ impl Core {
         self.sweep_credit.fetch_sub(due * SWEEP_EVERY * live, Ordering::Relaxed);
         for _ in 0..due.min(u64::from(heads)) {
             let head = self.sweep_cursor.fetch_add(1, Ordering::Relaxed) % heads;
-            if head + 1 == heads {
-                self.sweep_round.fetch_add(1, Ordering::Relaxed);
-            }
             if self.postings.open(head).is_some() {
                 // A full queue has enough to do without a sweep.
                 let _ = self.jobs.offer(Job::Sweep(head));
@@ -157,7 +185,6 @@ impl Index {
                 None => match sweep.next() {
                     Some(head) => (Job::Sweep(head), false),
                     None => {
-                        core.sweep_round.fetch_add(1, Ordering::Relaxed);
                         complete = true;
                         break;
                     }
@@ -172,6 +199,20 @@ impl Index {
         }
         core.settle();
         Ok(MaintainReport { jobs, counts: core.counters.counts().since(&before), complete })
+    }
+
+    /// Splits the postings that are too long, and nothing else.
+    pub(crate) fn split_long(&self) -> Result<(), AnnError> {
+        let core = &self.core;
+        // The guard of the heads must not outlive this line: a split takes the lock.
+        let heads = core.heads().ids();
+        for head in heads {
+            if core.postings.open(head).is_some_and(|posting| posting.len() > core.limit) {
+                core.run(Job::Split(head))?;
+            }
+        }
+        core.drain();
+        Ok(())
     }
 
     /// Stops the index's threads after their present jobs, until [`Index::resume`].

@@ -13,7 +13,7 @@ const PARTNERS: usize = 64;
 /// A merged posting has at most this share of the limit, so that it is not split again at once.
 const FILL_MAX: (usize, usize) = (3, 4);
 /// Fewer stale records are not worth a rewrite.
-const STALE_MIN: usize = 8;
+const STALE_MIN: usize = 4;
 
 /// What a merge made, for the reassign that follows it.
 pub(super) struct Merge {

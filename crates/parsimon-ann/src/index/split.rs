@@ -20,6 +20,14 @@ pub(super) struct Split {
     pub(super) parts: [Records; 2],
 }
 
+impl Split {
+    /// Whether a head is one of the new ones and its part has no record of the id.
+    pub(super) fn lacks(&self, head: u32, iid: u32) -> bool {
+        let part = self.heads.iter().position(|(new, _)| *new == head);
+        part.is_some_and(|part| !self.parts[part].iids.contains(&iid))
+    }
+}
+
 /// A part and the head that it gets.
 struct Part {
     head: u32,
@@ -28,6 +36,11 @@ struct Part {
 }
 
 impl Core {
+    /// A seed that no other job has.
+    pub(super) fn job_seed(&self) -> u64 {
+        self.config.seed ^ self.job_number.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
     /// The live records of a posting, one an id: the newest copy.
     pub(super) fn live_records(&self, records: &Records) -> Records {
         let earliest = self.epochs.earliest();
@@ -82,9 +95,7 @@ impl Core {
             return Ok(None);
         }
         let rows: Vec<&[u8]> = live.rows.chunks_exact(self.space.stride()).collect();
-        let seed =
-            self.config.seed ^ self.job_number.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let parts = split_in_two(&self.space, &rows, seed);
+        let parts = split_in_two(&self.space, &rows, self.job_seed());
         let new_heads = self.new_heads.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = parts.and_then(|parts| self.plan(head, &live, &rows, &parts));
         let Some(planned) = planned else {

@@ -11,22 +11,24 @@ const LANES: usize = 32;
 /// Integer products of 16 bits fit i32 this often (`2^14 * 255^2 < 2^31`).
 const INT_BLOCK: usize = 1 << 14;
 
-pub(super) fn scan(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, each: impl FnMut(usize, f64, f64)) {
+pub(super) fn block(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, out: &mut [f64], norms: &mut [f64]) {
     match (query, rows.element) {
         (Wide::Float(query), Element::F32) => {
-            vectorize(level, FloatScan::<_, 4> { sums, query, rows, each, widen: |b| f32::from_le_bytes(b) })
+            vectorize(level, FloatScan::<4, _> { sums, query, rows, out, norms, widen: f32::from_le_bytes })
         }
         (Wide::Float(query), Element::Bf16) => {
             let widen = |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16);
-            vectorize(level, FloatScan::<_, 2, _> { sums, query, rows, each, widen });
+            vectorize(level, FloatScan::<2, _> { sums, query, rows, out, norms, widen });
         }
         (Wide::Float(query), Element::F16) => {
             let widen = |b: [u8; 2]| f16::from_le_bytes(b).to_f32();
-            vectorize(level, FloatScan::<_, 2, _> { sums, query, rows, each, widen });
+            vectorize(level, FloatScan::<2, _> { sums, query, rows, out, norms, widen });
         }
-        (Wide::Int(query), Element::U8) => vectorize(level, IntScan { sums, query, rows, each, widen: i16::from }),
+        (Wide::Int(query), Element::U8) => {
+            vectorize(level, IntScan { sums, query, rows, out, norms, widen: i16::from })
+        }
         (Wide::Int(query), Element::I8) => {
-            vectorize(level, IntScan { sums, query, rows, each, widen: |b: u8| i16::from(b as i8) });
+            vectorize(level, IntScan { sums, query, rows, out, norms, widen: |b: u8| i16::from(b as i8) });
         }
         (Wide::Float(_), Element::U8 | Element::I8) | (Wide::Int(_), _) => {
             unreachable!("a query is widened for its rows")
@@ -34,33 +36,33 @@ pub(super) fn scan(level: Level, sums: Sums, query: &Wide, rows: Rows<'_>, each:
     }
 }
 
-struct FloatScan<'a, E, const SIZE: usize, W = fn([u8; SIZE]) -> f32> {
+struct FloatScan<'a, const SIZE: usize, W> {
     sums: Sums,
     query: &'a [f32],
     rows: Rows<'a>,
-    each: E,
+    out: &'a mut [f64],
+    norms: &'a mut [f64],
     widen: W,
 }
 
-impl<E: FnMut(usize, f64, f64), const SIZE: usize, W: Fn([u8; SIZE]) -> f32> Vectorize for FloatScan<'_, E, SIZE, W> {
+impl<const SIZE: usize, W: Fn([u8; SIZE]) -> f32> Vectorize for FloatScan<'_, SIZE, W> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FMA: bool>(mut self) {
+    fn run<const FMA: bool>(self) {
         let dim = self.query.len();
         let add = |acc: f32, a: f32, b: f32| if FMA { a.mul_add(b, acc) } else { a * b + acc };
-        for i in 0..self.rows.count(dim) {
+        for (i, (out, norm)) in self.out.iter_mut().zip(self.norms).enumerate() {
             let row = &self.rows.bytes[i * self.rows.stride..][..dim * SIZE];
             let widen = &self.widen;
             match self.sums {
                 Sums::Squares => {
-                    let sum = fold(self.query, row, |acc, q, x| add(acc, q - widen(x), q - widen(x)));
-                    (self.each)(i, sum, 0.0);
+                    *out = fold(self.query, row, |acc, q, x| add(acc, q - widen(x), q - widen(x)));
                 }
-                Sums::Products => (self.each)(i, fold(self.query, row, |acc, q, x| add(acc, q, widen(x))), 0.0),
+                Sums::Products => *out = fold(self.query, row, |acc, q, x| add(acc, q, widen(x))),
                 Sums::ProductsAndNorm => {
-                    let sum = fold(self.query, row, |acc, q, x| add(acc, q, widen(x)));
-                    (self.each)(i, sum, fold(self.query, row, |acc, _, x| add(acc, widen(x), widen(x))));
+                    *out = fold(self.query, row, |acc, q, x| add(acc, q, widen(x)));
+                    *norm = fold(self.query, row, |acc, _, x| add(acc, widen(x), widen(x)));
                 }
             }
         }
@@ -92,21 +94,22 @@ fn fold<const SIZE: usize>(query: &[f32], row: &[u8], add: impl Fn(f32, f32, [u8
     f64::from(acc[0] + tail)
 }
 
-struct IntScan<'a, E, W> {
+struct IntScan<'a, W> {
     sums: Sums,
     query: &'a [i16],
     rows: Rows<'a>,
-    each: E,
+    out: &'a mut [f64],
+    norms: &'a mut [f64],
     widen: W,
 }
 
-impl<E: FnMut(usize, f64, f64), W: Fn(u8) -> i16> Vectorize for IntScan<'_, E, W> {
+impl<W: Fn(u8) -> i16> Vectorize for IntScan<'_, W> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FMA: bool>(mut self) {
+    fn run<const FMA: bool>(self) {
         let dim = self.query.len();
-        for i in 0..self.rows.count(dim) {
+        for (i, (out, norm)) in self.out.iter_mut().zip(self.norms).enumerate() {
             let row = &self.rows.bytes[i * self.rows.stride..][..dim];
             let widen = |x: u8| i32::from((self.widen)(x));
             let total = |term: &dyn Fn(i32, i32) -> i32| -> f64 {
@@ -116,12 +119,11 @@ impl<E: FnMut(usize, f64, f64), W: Fn(u8) -> i16> Vectorize for IntScan<'_, E, W
                 };
                 blocks.map(sum).sum::<i64>() as f64
             };
-            let (sum, norm) = match self.sums {
+            (*out, *norm) = match self.sums {
                 Sums::Squares => (total(&|q, x| (q - x) * (q - x)), 0.0),
                 Sums::Products => (total(&|q, x| q * x), 0.0),
                 Sums::ProductsAndNorm => (total(&|q, x| q * x), total(&|_, x| x * x)),
             };
-            (self.each)(i, sum, norm);
         }
     }
 }

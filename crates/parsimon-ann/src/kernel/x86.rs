@@ -18,34 +18,35 @@ const SQUARES: u8 = 0;
 const PRODUCTS: u8 = 1;
 const NORM: u8 = 2;
 
-/// Runs the best body; gives `each` back where the portable one is to run.
-pub(super) fn scan<E: FnMut(usize, f64, f64)>(
+/// Runs the best body; false where the portable one is to run.
+pub(super) fn block(
     level: Level,
     sums: Sums,
     query: &Wide,
     rows: Rows<'_>,
-    each: E,
-) -> Option<E> {
+    out: &mut [f64],
+    norms: &mut [f64],
+) -> bool {
     macro_rules! run {
         ($token:ident, $module:ident) => {
             if level.includes(Level::$token) && $token::try_new().is_some() {
                 match (query, rows.element) {
                     // SAFETY: the token exists, so the processor has the features of its level.
-                    (Wide::Int(query), Element::U8) => unsafe { $module::ints::<E, false>(sums, query, rows, each) },
+                    (Wide::Int(query), Element::U8) => unsafe { $module::ints::<false>(sums, query, rows, out, norms) },
                     // SAFETY: as above.
-                    (Wide::Int(query), Element::I8) => unsafe { $module::ints::<E, true>(sums, query, rows, each) },
+                    (Wide::Int(query), Element::I8) => unsafe { $module::ints::<true>(sums, query, rows, out, norms) },
                     // SAFETY: as above.
-                    (Wide::Float(query), Element::F16) => unsafe { $module::halves(sums, query, rows, each) },
-                    _ => return Some(each),
+                    (Wide::Float(query), Element::F16) => unsafe { $module::halves(sums, query, rows, out, norms) },
+                    _ => return false,
                 }
-                return None;
+                return true;
             }
         };
     }
     run!(Avx512Vnni, avx512vnni);
     run!(Avx512, avx512);
     run!(Avx2, avx2);
-    Some(each)
+    false
 }
 
 /// The loops, written once and compiled per level, so that the features reach every call. The module that uses the macro supplies
@@ -53,20 +54,22 @@ pub(super) fn scan<E: FnMut(usize, f64, f64)>(
 macro_rules! loops {
     ($features:literal, $step:literal, $half_step:literal) => {
         #[target_feature(enable = $features)]
-        pub(super) fn ints<E: FnMut(usize, f64, f64), const SIGNED: bool>(
+        pub(super) fn ints<const SIGNED: bool>(
             sums: Sums,
             query: &[i16],
             rows: Rows<'_>,
-            mut each: E,
+            out: &mut [f64],
+            norms: &mut [f64],
         ) {
             let dim = query.len();
-            for i in 0..rows.count(dim) {
+            for (i, (out, norm)) in out.iter_mut().zip(norms).enumerate() {
                 let row = &rows.bytes[i * rows.stride..][..dim];
                 match sums {
-                    Sums::Squares => each(i, int_sum::<SQUARES, SIGNED>(query, row), 0.0),
-                    Sums::Products => each(i, int_sum::<PRODUCTS, SIGNED>(query, row), 0.0),
+                    Sums::Squares => *out = int_sum::<SQUARES, SIGNED>(query, row),
+                    Sums::Products => *out = int_sum::<PRODUCTS, SIGNED>(query, row),
                     Sums::ProductsAndNorm => {
-                        each(i, int_sum::<PRODUCTS, SIGNED>(query, row), int_sum::<NORM, SIGNED>(query, row));
+                        *out = int_sum::<PRODUCTS, SIGNED>(query, row);
+                        *norm = int_sum::<NORM, SIGNED>(query, row);
                     }
                 }
             }
@@ -104,14 +107,17 @@ macro_rules! loops {
         }
 
         #[target_feature(enable = $features)]
-        pub(super) fn halves<E: FnMut(usize, f64, f64)>(sums: Sums, query: &[f32], rows: Rows<'_>, mut each: E) {
+        pub(super) fn halves(sums: Sums, query: &[f32], rows: Rows<'_>, out: &mut [f64], norms: &mut [f64]) {
             let dim = query.len();
-            for i in 0..rows.count(dim) {
+            for (i, (out, norm)) in out.iter_mut().zip(norms).enumerate() {
                 let (row, _) = rows.bytes[i * rows.stride..][..2 * dim].as_chunks::<2>();
                 match sums {
-                    Sums::Squares => each(i, half_sum::<SQUARES>(query, row), 0.0),
-                    Sums::Products => each(i, half_sum::<PRODUCTS>(query, row), 0.0),
-                    Sums::ProductsAndNorm => each(i, half_sum::<PRODUCTS>(query, row), half_sum::<NORM>(query, row)),
+                    Sums::Squares => *out = half_sum::<SQUARES>(query, row),
+                    Sums::Products => *out = half_sum::<PRODUCTS>(query, row),
+                    Sums::ProductsAndNorm => {
+                        *out = half_sum::<PRODUCTS>(query, row);
+                        *norm = half_sum::<NORM>(query, row);
+                    }
                 }
             }
         }
