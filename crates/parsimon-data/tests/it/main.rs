@@ -5,4 +5,6 @@
 mod charset;
 mod corpus;
 mod extract;
+mod golden;
+mod rules;
 mod warc;
