@@ -50,14 +50,18 @@
 #![forbid(unsafe_code)]
 
 pub mod charset;
+pub mod code;
 pub mod dedup;
 mod error;
 pub mod extract;
+pub mod fasttext;
 pub mod html;
 pub mod http;
 pub mod io;
+pub mod math;
 pub mod pack;
 pub mod pipeline;
+pub mod qa;
 pub mod record;
 pub mod rules;
 pub mod stats;

@@ -1,8 +1,9 @@
 //! Marking what is never content.
 
-use super::Root;
+use super::{Profile, Root};
 use super::features::{Features, INVISIBLE};
 use crate::html::{Document, Event, NodeId};
+use crate::math;
 
 /// Elements that are dropped wherever they stand.
 const TAGS: [&str; 21] = [
@@ -138,11 +139,11 @@ pub(super) fn invisible(page: &Document, features: &mut Features) {
 }
 
 /// Marks everything that is not content.
-pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<Root>) {
+pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<Root>, profile: Profile) {
     let total = features.text_of(page.root());
     mark(page, features, |features, node| {
         let Some(tag) = page.tag(node) else { return false };
-        if is_invisible(page, node) || TAGS.contains(&tag) {
+        if is_invisible(page, node) || TAGS.contains(&tag) || is_gutter(page, node, tag) {
             return true;
         }
         // Whatever its name is, a block that holds nearly everything is not decoration.
@@ -153,7 +154,7 @@ pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<
             None => is_noise(page, features, node, tag, total),
         }
     });
-    if generator.is_none() {
+    if generator.is_none() && profile != Profile::Recall {
         prune_link_lists(page, features);
     }
 }
@@ -172,12 +173,32 @@ fn mark(page: &Document, features: &mut Features, is_noise: impl Fn(&Features, N
 
 fn is_invisible(page: &Document, node: NodeId) -> bool {
     let Some(tag) = page.tag(node) else { return false };
+    if tag == "script" && math::is_formula_node(page, node) {
+        return false;
+    }
+    if math::is_rendered_copy(page, node) {
+        return true;
+    }
     let style = page.attribute(node, "style").unwrap_or_default();
     INVISIBLE.contains(&tag)
         || page.attribute(node, "hidden").is_some()
         || page.attribute(node, "aria-hidden") == Some("true")
         || style.split(';').any(|rule| {
             rule.split_once(':').is_some_and(|(name, value)| name.trim() == "display" && value.trim() == "none")
+        })
+}
+
+/// Classes of the numbers beside lines of code.
+const GUTTERS: [&str; 10] = [
+    "gutter", "lineno", "linenos", "line-number", "line-numbers", "linenumber", "linenumbers", "blob-num", "linenodiv", "rouge-gutter",
+];
+
+fn is_gutter(page: &Document, node: NodeId, tag: &str) -> bool {
+    // The class may also stand on a block that shows numbers and holds the code; so only what has no letter goes.
+    matches!(tag, "td" | "th" | "span" | "pre" | "div" | "a")
+        && has_class(page, node, &GUTTERS)
+        && !page.walk(node).any(|event| {
+            matches!(event, Event::Enter(node) if page.text(node).is_some_and(|text| text.contains(char::is_alphabetic)))
         })
 }
 

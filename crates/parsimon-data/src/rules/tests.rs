@@ -60,7 +60,7 @@ proptest::proptest! {
 use crate::extract::Span;
 
 fn code(start: usize, end: usize) -> Span {
-    Span { kind: SpanKind::Code, start, end, lang: None }
+    Span { kind: SpanKind::Code, start, end, lang: None, display: None }
 }
 
 #[test]

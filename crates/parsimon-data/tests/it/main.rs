@@ -6,5 +6,8 @@ mod charset;
 mod corpus;
 mod extract;
 mod golden;
+mod main_content;
+mod models;
+mod pages;
 mod rules;
 mod warc;
