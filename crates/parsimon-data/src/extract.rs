@@ -7,7 +7,9 @@
 
 mod candidates;
 mod features;
+mod furniture;
 mod metadata;
+mod pagetype;
 mod prune;
 mod serialize;
 
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::html::{Document, NodeId};
 use crate::{math, qa};
 pub use metadata::Metadata;
+use prune::Reach;
 pub use serialize::{Span, SpanKind};
 
 /// How much of a page is taken.
@@ -167,19 +170,34 @@ impl Extractor {
         let mut features = features::Features::of(page);
         if self.profile == Profile::Raw {
             prune::invisible(page, &mut features);
-            let written = serialize::serialize(page, &features, &[page.root()], None);
+            let written = serialize::serialize(page, &features, &[page.root()], None, false);
             return finish(page, &features, written, metadata, Root::Body);
         }
-        prune::prune(page, &mut features, generator, self.profile);
-        let (roots, root) = candidates::find(page, &features, generator);
-        let written = serialize::serialize(page, &features, &roots, generator);
+        let visible = features.text_of(page.root()) as usize;
+        let is_strict = self.profile == Profile::Article && generator.is_none();
+        prune::prune(page, &mut features, generator, self.profile, Reach::Full);
+        let (roots, mut root) = candidates::find(page, &features, generator);
+        let mut written = serialize::serialize(page, &features, &roots, generator, is_strict);
         if root == Root::Density && written.text.len() < candidates::TEXT_BYTES_MIN {
-            let written = serialize::serialize(page, &features, &[page.root()], generator);
-            return finish(page, &features, written, metadata, Root::Body);
+            written = serialize::serialize(page, &features, &[page.root()], generator, is_strict);
+            root = Root::Body;
+        }
+        // Too little of what can be seen: names misled the pruning.
+        if generator.is_none() && written.text.len() < TEXT_BYTES_LOW && written.text.len() * 5 < visible {
+            let mut again = features::Features::of(page);
+            prune::prune(page, &mut again, generator, self.profile, Reach::Tags);
+            let (roots, found) = candidates::find(page, &again, generator);
+            let more = serialize::serialize(page, &again, &roots, generator, is_strict);
+            if more.text.len() > 2 * written.text.len() {
+                return finish(page, &again, more, metadata, found);
+            }
         }
         finish(page, &features, written, metadata, root)
     }
 }
+
+/// A text below this length that is a small part of the page is looked for once more.
+const TEXT_BYTES_LOW: usize = 1000;
 
 /// What the text alone shows, once it is written: formulas between delimiters, questions and answers.
 fn finish(

@@ -2,6 +2,7 @@
 
 use super::Root;
 use super::features::Features;
+use super::prune::has_word;
 use crate::html::{Document, Event, NodeId};
 
 /// A densest block with less text than this loses to the whole body.
@@ -39,28 +40,43 @@ pub(super) fn find(page: &Document, features: &Features, generator: Option<Root>
             return (vec![node], generator);
         }
     }
-    let total = features.text_of(page.root());
-    let is_body =
-        |node: &NodeId| page.attribute(*node, "itemprop").is_some_and(|prop| prop.eq_ignore_ascii_case("articleBody"));
-    let is_article =
-        |node: &NodeId| page.tag(*node) == Some("article") || page.attribute(*node, "role") == Some("article");
-    let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
-    for wanted in [&is_body as &dyn Fn(&NodeId) -> bool, &is_article, &is_main] {
-        let found: Vec<NodeId> = unpruned(page, features).filter(wanted).collect();
-        let sum: u64 = found.iter().map(|&node| u64::from(features.text_of(node))).sum();
-        // Many articles are a listing, whose content is their parent's; one that leads is the content.
-        let largest = found.iter().copied().max_by_key(|&node| (features.text_of(node), std::cmp::Reverse(node)));
-        if let Some(node) = largest
-            && u64::from(features.text_of(node)) * 2 > sum
-            && (features.text_of(node) as usize >= TEXT_BYTES_MIN || features.text_of(node) * 7 > total)
-        {
-            return (vec![node], Root::Semantic);
-        }
+    if let Some(node) = semantic(page, features) {
+        return (vec![node], Root::Semantic);
     }
     match densest(page, features) {
         Some(roots) => (roots, Root::Density),
         None => (vec![page.root()], Root::Body),
     }
+}
+
+/// Names of what holds the text of an article: one of the first with one of the second.
+const BODY_SUBJECTS: [&str; 8] = ["article", "entry", "post", "story", "content", "main", "page", "blog"];
+const BODY_NOUNS: [&str; 4] = ["body", "content", "text", "copy"];
+
+/// The element that the page itself calls its content: the surest kind of which one holds most of the prose.
+fn semantic(page: &Document, features: &Features) -> Option<NodeId> {
+    let total = features.prose_of(page.root());
+    let is_body =
+        |node: &NodeId| page.attribute(*node, "itemprop").is_some_and(|prop| prop.eq_ignore_ascii_case("articleBody"));
+    let is_named = |node: &NodeId| {
+        ["class", "id"].iter().filter_map(|name| page.attribute(*node, name)).any(|names| {
+            names.split_ascii_whitespace().any(|name| {
+                let is = |word: &[u8], list: &[&str]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word));
+                has_word(name, |word| is(word, &BODY_SUBJECTS)) && has_word(name, |word| is(word, &BODY_NOUNS))
+            })
+        })
+    };
+    let is_article =
+        |node: &NodeId| page.tag(*node) == Some("article") || page.attribute(*node, "role") == Some("article");
+    let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
+    let kinds: [&dyn Fn(&NodeId) -> bool; 4] = [&is_body, &is_named, &is_article, &is_main];
+    kinds.into_iter().find_map(|wanted| {
+        let found: Vec<NodeId> = unpruned(page, features).filter(wanted).collect();
+        // Of elements inside each other with the same prose the innermost is the one that is meant.
+        let best = found.into_iter().max_by_key(|&node| (features.prose_of(node), node))?;
+        let prose = features.prose_of(best);
+        (prose as usize >= TEXT_BYTES_MIN && u64::from(prose) * 2 > u64::from(total)).then_some(best)
+    })
 }
 
 fn elements(page: &Document) -> impl Iterator<Item = NodeId> {

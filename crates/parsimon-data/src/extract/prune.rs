@@ -1,6 +1,6 @@
 //! Marking what is never content.
 
-use super::{Profile, Root};
+use super::{Profile, Root, pagetype};
 use super::features::{Features, INVISIBLE};
 use crate::html::{Document, Event, NodeId};
 use crate::math;
@@ -133,17 +133,45 @@ const MDBOOK_CLASSES: [&str; 9] = [
 /// Whole texts of links that say nothing.
 const LINK_TEXTS: [&str; 4] = ["Read more", "Read More", "Source", "\u{21a9}"];
 
+/// More words that a strict extraction takes for the furniture of an article: who wrote it and when, captions, boxes between paragraphs.
+const STRICT_WORDS: [&str; 44] = [
+    "author", "authors", "avatar", "bio", "blurb", "caption", "captions", "categories", "category", "comment", "copyright", "credit", "credits",
+    "cta", "date", "dateline", "datetime", "dek", "disclaimer", "gallery", "headline", "inline", "kicker", "meta", "metadata", "more", "player",
+    "posted", "published", "pubdate", "rating", "readmore", "respond", "signup", "slideshow", "standfirst", "subhead", "subtitle", "teaser",
+    "time", "timestamp", "trending", "video", "widget",
+];
+
+/// Elements of the same kind.
+const STRICT_TAGS: [&str; 5] = ["figure", "figcaption", "time", "address", "cite"];
+
+/// A node with more than two fifths of the page's prose is no furniture, whatever its name says.
+fn holds_the_prose(features: &Features, node: NodeId, total_prose: u32) -> bool {
+    u64::from(features.prose_of(node)) * 5 > u64::from(total_prose) * 2
+}
+
+/// How much is pruned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reach {
+    /// By tag, role, class and links.
+    Full,
+    /// By tag and role alone: what is left when everything else fails.
+    Tags,
+}
+
 /// Marks what is not shown, for the profile that takes everything else.
 pub(super) fn invisible(page: &Document, features: &mut Features) {
     mark(page, features, |_, node| is_invisible(page, node));
 }
 
-/// Marks everything that is not content.
-pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<Root>, profile: Profile) {
+/// Marks everything that is not content, and counts what is left.
+pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<Root>, profile: Profile, reach: Reach) {
     let total = features.text_of(page.root());
+    let total_prose = features.prose_of(page.root());
+    let is_forum = profile != Profile::Article && pagetype::is_forum(page);
     mark(page, features, |features, node| {
         let Some(tag) = page.tag(node) else { return false };
-        if is_invisible(page, node) || TAGS.contains(&tag) || is_gutter(page, node, tag) {
+        let is_tag = TAGS.contains(&tag) || (profile == Profile::Article && STRICT_TAGS.contains(&tag));
+        if is_invisible(page, node) || is_tag || is_gutter(page, node, tag) {
             return true;
         }
         // Whatever its name is, a block that holds nearly everything is not decoration.
@@ -151,12 +179,15 @@ pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<
         match generator {
             Some(generator) => is_generator_noise(page, node, generator),
             None if is_most || matches!(tag, "html" | "body" | "main" | "article") => false,
-            None => is_noise(page, features, node, tag, total),
+            None if holds_the_prose(features, node, total_prose) => false,
+            None if reach == Reach::Tags => false,
+            None => is_noise(page, features, node, tag, total, profile, is_forum),
         }
     });
-    if generator.is_none() && profile != Profile::Recall {
+    if generator.is_none() && profile != Profile::Recall && reach == Reach::Full {
         prune_link_lists(page, features);
     }
+    features.recount(page);
 }
 
 fn mark(page: &Document, features: &mut Features, is_noise: impl Fn(&Features, NodeId) -> bool) {
@@ -234,25 +265,39 @@ fn is_empty_link(page: &Document, node: NodeId) -> bool {
         && only_child.and_then(|child| page.text(child)).is_some_and(|text| LINK_TEXTS.contains(&text.trim()))
 }
 
-fn is_noise(page: &Document, features: &Features, node: NodeId, tag: &str, total: u32) -> bool {
+fn is_noise(
+    page: &Document,
+    features: &Features,
+    node: NodeId,
+    tag: &str,
+    total: u32,
+    profile: Profile,
+    is_forum: bool,
+) -> bool {
     if tag == "form" {
         // Some sites put the whole page into one form.
         return u64::from(features.text_of(node)) * 2 <= u64::from(total);
     }
     if tag == "header" {
-        return !has_heading(page, node);
+        return profile == Profile::Article || !has_heading(page, node);
     }
     if page.attribute(node, "role").is_some_and(|role| ROLES.contains(&role)) {
         return true;
     }
-    ["class", "id"].iter().filter_map(|name| page.attribute(node, name)).any(has_noise_word)
+    let is_word = |word: &[u8]| {
+        let is = |known: &&str| known.as_bytes().eq_ignore_ascii_case(word);
+        (CLASS_WORDS.iter().any(|known| is(known)) && !(is_forum && is(&"comments")))
+            || (profile == Profile::Article && STRICT_WORDS.iter().any(|known| is(known)))
+    };
+    ["class", "id"].iter().filter_map(|name| page.attribute(node, name)).any(|names| has_word(names, is_word))
 }
 
 fn has_heading(page: &Document, node: NodeId) -> bool {
     page.walk(node).any(|event| matches!(event, Event::Enter(node) if matches!(page.tag(node), Some("h1" | "h2"))))
 }
 
-fn has_noise_word(names: &str) -> bool {
+/// Whether one of the words in a list of names is wanted.
+pub(super) fn has_word(names: &str, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
     let bytes = names.as_bytes();
     let mut start = 0;
     for at in 0..=bytes.len() {
@@ -260,8 +305,7 @@ fn has_noise_word(names: &str) -> bool {
             at < bytes.len() && bytes[at].is_ascii_uppercase() && !bytes[at.saturating_sub(1)].is_ascii_uppercase();
         let is_separator = at == bytes.len() || matches!(bytes[at], b'-' | b'_' | b' ' | b'\t' | b'\n');
         if is_separator || is_capital {
-            let word = &bytes[start..at];
-            if CLASS_WORDS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word)) {
+            if is_wanted(&bytes[start..at]) {
                 return true;
             }
             start = at + usize::from(is_separator);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Root;
 use super::features::Features;
+use super::furniture;
 use crate::html::{Document, Event, NodeId};
 use crate::{code, math};
 
@@ -69,8 +70,10 @@ pub(super) fn serialize(
     features: &Features,
     roots: &[NodeId],
     generator: Option<Root>,
+    is_strict: bool,
 ) -> Written {
-    let mut writer = Writer { is_rustdoc: generator == Some(Root::Rustdoc), ..Writer::default() };
+    let total = roots.iter().map(|&root| features.text_of(root) as usize).sum();
+    let mut writer = Writer { is_strict, total, is_rustdoc: generator == Some(Root::Rustdoc), ..Writer::default() };
     for &root in roots {
         let mut walk = page.walk(root);
         while let Some(event) = walk.next() {
@@ -140,6 +143,13 @@ struct Writer {
     skipped: Option<NodeId>,
     is_rustdoc: bool,
     invalid_formulas: usize,
+    /// Whether links on lines of their own and phrases of the furniture are left out.
+    is_strict: bool,
+    /// Bytes of text that are to come.
+    total: usize,
+    /// Whether the text comes from a link, and how much of the block did.
+    is_in_link: bool,
+    link_bytes: usize,
 }
 
 impl Writer {
@@ -155,6 +165,7 @@ impl Writer {
             return true;
         }
         match tag {
+            "a" => self.is_in_link = page.attribute(node, "href").is_some(),
             "br" => self.line_end(),
             "pre" if self.is_in_data_table() => {}
             "pre" => {
@@ -204,6 +215,8 @@ impl Writer {
     fn leave(&mut self, page: &Document, node: NodeId) {
         let Some(tag) = page.tag(node) else { return };
         match tag {
+            "a" => self.is_in_link = false,
+            "h1" if self.is_strict && self.text.len() * 2 < self.total => self.start_anew(),
             "ul" | "ol" | "menu" => {
                 self.break_block();
                 self.lists.pop();
@@ -263,6 +276,7 @@ impl Writer {
         }
         self.needs_space = false;
         self.text.push_str(word);
+        self.link_bytes += if self.is_in_link { word.len() } else { 0 };
     }
 
     /// A formula as a word of its own, between dollars.
@@ -303,6 +317,16 @@ impl Writer {
         }
     }
 
+    /// Drops what came before the title, and the title: a strict extraction is the text of the article.
+    fn start_anew(&mut self) {
+        self.text.clear();
+        self.spans.clear();
+        self.block = 0;
+        self.previous = 0..0;
+        self.link_bytes = 0;
+        self.needs_space = false;
+    }
+
     fn end_row(&mut self) {
         self.end_block();
         if let Some(table) = self.tables.last_mut() {
@@ -313,10 +337,17 @@ impl Writer {
     fn end_block(&mut self) {
         self.trim_block();
         self.needs_space = false;
+        let link_bytes = std::mem::take(&mut self.link_bytes);
         if self.text.len() == self.block {
             return;
         }
         let current = &self.text[self.block..];
+        let letters = current.bytes().filter(|b| !b.is_ascii_whitespace()).count();
+        if self.is_strict && (link_bytes * 10 > letters * 9 || furniture::is_furniture(current)) {
+            self.text.truncate(self.block);
+            self.spans.retain(|span| span.end <= self.block);
+            return;
+        }
         if current.len() > REPEAT_BYTES_MIN && *current == self.text[self.previous.clone()] {
             self.text.truncate(self.block);
             self.spans.retain(|span| span.end <= self.block);
