@@ -175,18 +175,20 @@ impl Extractor {
         }
         let visible = features.text_of(page.root()) as usize;
         let is_strict = self.profile == Profile::Article && generator.is_none();
-        prune::prune(page, &mut features, generator, self.profile, Reach::Full);
-        let (roots, mut root) = candidates::find(page, &features, generator);
+        let is_forum = self.profile != Profile::Article && generator.is_none() && pagetype::is_forum(page);
+        let kind = Kind { generator, profile: self.profile, is_forum };
+        prune::prune(page, &mut features, kind, Reach::Full);
+        let (roots, mut root) = candidates::find(page, &features, generator, is_forum);
         let mut written = serialize::serialize(page, &features, &roots, generator, is_strict);
         if root == Root::Density && written.text.len() < candidates::TEXT_BYTES_MIN {
             written = serialize::serialize(page, &features, &[page.root()], generator, is_strict);
             root = Root::Body;
         }
         // Too little of what can be seen: names misled the pruning.
-        if generator.is_none() && written.text.len() < TEXT_BYTES_LOW && written.text.len() * 5 < visible {
+        if generator.is_none() && written.text.len() < TEXT_BYTES_LOW && (written.text.len() * 5 < visible || written.text.len() < 100) {
             let mut again = features::Features::of(page);
-            prune::prune(page, &mut again, generator, self.profile, Reach::Tags);
-            let (roots, found) = candidates::find(page, &again, generator);
+            prune::prune(page, &mut again, kind, Reach::Tags);
+            let (roots, found) = candidates::find(page, &again, generator, is_forum);
             let more = serialize::serialize(page, &again, &roots, generator, is_strict);
             if more.text.len() > 2 * written.text.len() {
                 return finish(page, &again, more, metadata, found);
@@ -194,6 +196,14 @@ impl Extractor {
         }
         finish(page, &features, written, metadata, root)
     }
+}
+
+/// What is known of a page before its content is looked for.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    generator: Option<Root>,
+    profile: Profile,
+    is_forum: bool,
 }
 
 /// A text below this length that is a small part of the page is looked for once more.

@@ -51,6 +51,7 @@
 
 pub mod charset;
 pub mod code;
+pub mod decontam;
 pub mod dedup;
 mod error;
 pub mod extract;
@@ -60,12 +61,14 @@ pub mod http;
 pub mod io;
 pub mod math;
 pub mod pack;
+pub mod pii;
 pub mod pipeline;
 pub mod qa;
 pub mod record;
 pub mod rules;
 pub mod stats;
 pub mod text;
+pub mod url_filter;
 pub mod warc;
 
 pub use error::CurateError;

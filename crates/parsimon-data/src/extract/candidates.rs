@@ -30,7 +30,12 @@ pub(super) fn generator(page: &Document) -> Option<Root> {
 }
 
 /// The nodes to take, in document order, and what they are.
-pub(super) fn find(page: &Document, features: &Features, generator: Option<Root>) -> (Vec<NodeId>, Root) {
+pub(super) fn find(
+    page: &Document,
+    features: &Features,
+    generator: Option<Root>,
+    is_forum: bool,
+) -> (Vec<NodeId>, Root) {
     if let Some(generator) = generator {
         let wanted = |node: &NodeId| match generator {
             Root::Rustdoc => page.attribute(*node, "id") == Some("main-content"),
@@ -39,6 +44,13 @@ pub(super) fn find(page: &Document, features: &Features, generator: Option<Root>
         if let Some(node) = unpruned(page, features).find(wanted) {
             return (vec![node], generator);
         }
+    }
+    if is_forum {
+        // Every post is content, and they have no parent of their own that is sure.
+        let main = unpruned(page, features).filter(|&node| page.tag(node) == Some("main"));
+        let main = main.max_by_key(|&node| features.text_of(node));
+        let is_most = |node: &NodeId| features.text_of(*node) * 2 > features.text_of(page.root());
+        return main.filter(is_most).map_or((vec![page.root()], Root::Body), |node| (vec![node], Root::Semantic));
     }
     if let Some(node) = semantic(page, features) {
         return (vec![node], Root::Semantic);

@@ -5,6 +5,9 @@ use crate::html::{Document, Event, NodeId};
 /// Elements whose text is never shown.
 pub(super) const INVISIBLE: [&str; 6] = ["script", "style", "noscript", "template", "head", "title"];
 
+/// A text of at least this many bytes without an element inside is prose wherever it stands.
+const SENTENCE_BYTES: u32 = 80;
+
 /// Per node: bytes of visible text, of text in links, of prose, and links. White space at the ends of text nodes is not counted.
 pub(super) struct Features {
     pub(super) text: Vec<u32>,
@@ -12,6 +15,8 @@ pub(super) struct Features {
     pub(super) links: Vec<u32>,
     /// Text of paragraphs outside links: what articles are made of and navigation is not.
     pub(super) prose: Vec<u32>,
+    /// Whether what is meant for readers without scripts counts.
+    pub(super) shows_noscript: bool,
     /// What the pruning marks; a marked node is skipped with everything below it.
     pub(super) is_pruned: Vec<bool>,
 }
@@ -25,6 +30,7 @@ impl Features {
             link_text: zeros(),
             links: zeros(),
             prose: zeros(),
+            shows_noscript: false,
             is_pruned: vec![false; n],
         };
         features.count(page);
@@ -45,8 +51,11 @@ impl Features {
             match event {
                 Event::Enter(node) => {
                     if let Some(text) = page.text(node) {
-                        self.text[node.index()] = text.trim().len() as u32;
-                    } else if self.is_pruned(node) || page.tag(node).is_some_and(|tag| INVISIBLE.contains(&tag)) {
+                        let length = text.trim().len() as u32;
+                        self.text[node.index()] = length;
+                        // Pages without paragraphs have their sentences somewhere, and they are long.
+                        self.prose[node.index()] = if length >= SENTENCE_BYTES { length } else { 0 };
+                    } else if self.is_pruned(node) || page.tag(node).is_some_and(|tag| self.is_hidden(tag)) {
                         walk.skip_children(node);
                     }
                 }
@@ -61,6 +70,7 @@ impl Features {
             Some("a") if page.attribute(node, "href").is_some() => {
                 self.link_text[at] = self.text[at];
                 self.links[at] += 1;
+                self.prose[at] = 0;
             }
             Some("p" | "blockquote" | "pre") => self.prose[at] = self.text[at].saturating_sub(self.link_text[at]),
             _ => {}
@@ -70,6 +80,10 @@ impl Features {
                 counts[parent.index()] += counts[at];
             }
         }
+    }
+
+    fn is_hidden(&self, tag: &str) -> bool {
+        INVISIBLE.contains(&tag) && !(self.shows_noscript && tag == "noscript")
     }
 
     pub(super) fn is_pruned(&self, node: NodeId) -> bool {

@@ -1,6 +1,6 @@
 //! Marking what is never content.
 
-use super::{Profile, Root, pagetype};
+use super::{Kind, Profile, Root};
 use super::features::{Features, INVISIBLE};
 use crate::html::{Document, Event, NodeId};
 use crate::math;
@@ -149,6 +149,15 @@ fn holds_the_prose(features: &Features, node: NodeId, total_prose: u32) -> bool 
     u64::from(features.prose_of(node)) * 5 > u64::from(total_prose) * 2
 }
 
+/// Names of the layers that ask for consent: they may hold more prose than the page.
+const CONSENT_WORDS: [&str; 6] = ["consent", "cookie", "cookies", "cookiebanner", "gdpr", "onetrust"];
+
+fn is_consent(page: &Document, node: NodeId) -> bool {
+    let is_word = |word: &[u8]| CONSENT_WORDS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word));
+    matches!(page.tag(node), Some("div" | "section" | "aside" | "dialog"))
+        && ["class", "id"].iter().filter_map(|name| page.attribute(node, name)).any(|names| has_word(names, is_word))
+}
+
 /// How much is pruned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reach {
@@ -164,14 +173,18 @@ pub(super) fn invisible(page: &Document, features: &mut Features) {
 }
 
 /// Marks everything that is not content, and counts what is left.
-pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<Root>, profile: Profile, reach: Reach) {
+pub(super) fn prune(page: &Document, features: &mut Features, kind: Kind, reach: Reach) {
+    let Kind { generator, profile, is_forum } = kind;
     let total = features.text_of(page.root());
     let total_prose = features.prose_of(page.root());
-    let is_forum = profile != Profile::Article && pagetype::is_forum(page);
+    let shows_noscript = reach == Reach::Tags;
     mark(page, features, |features, node| {
         let Some(tag) = page.tag(node) else { return false };
         let is_tag = TAGS.contains(&tag) || (profile == Profile::Article && STRICT_TAGS.contains(&tag));
-        if is_invisible(page, node) || is_tag || is_gutter(page, node, tag) {
+        if shows_noscript && tag == "noscript" {
+            return false;
+        }
+        if is_invisible(page, node) || is_tag || is_gutter(page, node, tag) || is_consent(page, node) {
             return true;
         }
         // Whatever its name is, a block that holds nearly everything is not decoration.
@@ -187,6 +200,7 @@ pub(super) fn prune(page: &Document, features: &mut Features, generator: Option<
     if generator.is_none() && profile != Profile::Recall && reach == Reach::Full {
         prune_link_lists(page, features);
     }
+    features.shows_noscript = shows_noscript;
     features.recount(page);
 }
 
