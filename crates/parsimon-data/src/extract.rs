@@ -178,25 +178,48 @@ impl Extractor {
         let is_forum = self.profile != Profile::Article && generator.is_none() && pagetype::is_forum(page);
         let kind = Kind { generator, profile: self.profile, is_forum };
         prune::prune(page, &mut features, kind, Reach::Full);
-        let (roots, mut root) = candidates::find(page, &features, generator, is_forum);
+        let (mut roots, mut root) = candidates::find(page, &features, generator, is_forum);
+        if self.profile != Profile::Article && generator.is_none() {
+            // Outside articles a block that leaves most of the page behind is not its content.
+            let least = if root == Root::Density { COVERAGE_DENSITY } else { COVERAGE_SEMANTIC };
+            if candidates::coverage(page, &features, &roots) < least {
+                (roots, root) = candidates::whole(page, &features);
+            }
+        }
         let mut written = serialize::serialize(page, &features, &roots, generator, is_strict);
         if root == Root::Density && written.text.len() < candidates::TEXT_BYTES_MIN {
             written = serialize::serialize(page, &features, &[page.root()], generator, is_strict);
             root = Root::Body;
         }
-        // Too little of what can be seen: names misled the pruning.
-        if generator.is_none() && written.text.len() < TEXT_BYTES_LOW && (written.text.len() * 5 < visible || written.text.len() < 100) {
+        // Too little of what can be seen: names or links misled the pruning.
+        for reach in [Reach::Names, Reach::Tags] {
+            let length = written.text.len();
+            if generator.is_some() || visible < PAGE_BYTES_MIN || length >= TEXT_BYTES_LOW || (length >= 100 && length * 5 >= visible) {
+                break;
+            }
             let mut again = features::Features::of(page);
-            prune::prune(page, &mut again, kind, Reach::Tags);
-            let (roots, found) = candidates::find(page, &again, generator, is_forum);
+            prune::prune(page, &mut again, kind, reach);
+            let (roots, found) = match self.profile {
+                Profile::Article => candidates::find(page, &again, generator, is_forum),
+                _ => candidates::whole(page, &again),
+            };
             let more = serialize::serialize(page, &again, &roots, generator, is_strict);
-            if more.text.len() > 2 * written.text.len() {
-                return finish(page, &again, more, metadata, found);
+            if more.text.len() > 2 * length {
+                (written, features, root) = (more, again, found);
             }
         }
         finish(page, &features, written, metadata, root)
     }
 }
+
+/// A page with less text than this is not looked at twice: there is nothing that could have been missed.
+const PAGE_BYTES_MIN: usize = 400;
+
+/// The least share of a page's text that the densest block must hold to be its content, ...
+const COVERAGE_DENSITY: f64 = 0.6;
+
+/// ... and that an element must hold which the page itself calls its content.
+const COVERAGE_SEMANTIC: f64 = 0.3;
 
 /// What is known of a page before its content is looked for.
 #[derive(Clone, Copy, Debug)]

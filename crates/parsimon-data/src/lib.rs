@@ -59,6 +59,7 @@ pub mod fasttext;
 pub mod html;
 pub mod http;
 pub mod io;
+pub mod lid;
 pub mod math;
 pub mod pack;
 pub mod pii;

@@ -185,6 +185,11 @@ impl Rules {
         broken.map(|bound| bound.rule.as_str())
     }
 
+    /// Every bound's decision, without stopping at the first that drops the document.
+    pub fn every<'a>(&'a self, metrics: &'a Metrics) -> impl Iterator<Item = Decision> + 'a {
+        self.bounds.iter().map(|bound| bound.decide(metrics))
+    }
+
     /// Checks a document. A bound on a metric that does not exist is never met.
     pub fn check(&self, metrics: &Metrics) -> Verdict {
         let mut decisions = Vec::with_capacity(self.bounds.len());

@@ -47,10 +47,7 @@ pub(super) fn find(
     }
     if is_forum {
         // Every post is content, and they have no parent of their own that is sure.
-        let main = unpruned(page, features).filter(|&node| page.tag(node) == Some("main"));
-        let main = main.max_by_key(|&node| features.text_of(node));
-        let is_most = |node: &NodeId| features.text_of(*node) * 2 > features.text_of(page.root());
-        return main.filter(is_most).map_or((vec![page.root()], Root::Body), |node| (vec![node], Root::Semantic));
+        return whole(page, features);
     }
     if let Some(node) = semantic(page, features) {
         return (vec![node], Root::Semantic);
@@ -61,8 +58,22 @@ pub(super) fn find(
     }
 }
 
+/// Everything that is not pruned, in `main` when that holds most of it.
+pub(super) fn whole(page: &Document, features: &Features) -> (Vec<NodeId>, Root) {
+    let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
+    let main = unpruned(page, features).filter(is_main).max_by_key(|&node| features.text_of(node));
+    let is_most = |node: &NodeId| features.text_of(*node) * 2 > features.text_of(page.root());
+    main.filter(is_most).map_or((vec![page.root()], Root::Body), |node| (vec![node], Root::Semantic))
+}
+
+/// Share of the text that is not pruned which stands below `roots`.
+pub(super) fn coverage(page: &Document, features: &Features, roots: &[NodeId]) -> f64 {
+    let text: u32 = roots.iter().map(|&root| features.text_of(root)).sum();
+    f64::from(text) / f64::from(features.text_of(page.root()).max(1))
+}
+
 /// Names of what holds the text of an article: one of the first with one of the second.
-const BODY_SUBJECTS: [&str; 8] = ["article", "entry", "post", "story", "content", "main", "page", "blog"];
+const BODY_SUBJECTS: [&str; 4] = ["article", "entry", "post", "story"];
 const BODY_NOUNS: [&str; 4] = ["body", "content", "text", "copy"];
 
 /// The element that the page itself calls its content: the surest kind of which one holds most of the prose.

@@ -163,6 +163,8 @@ fn is_consent(page: &Document, node: NodeId) -> bool {
 pub(super) enum Reach {
     /// By tag, role, class and links.
     Full,
+    /// Without the links: a page of links has nothing else.
+    Names,
     /// By tag and role alone: what is left when everything else fails.
     Tags,
 }

@@ -1,11 +1,14 @@
 //! The published rule sets by name.
 
+use serde::{Deserialize, Serialize};
+
 use super::metrics::unmasked;
 use super::{Metrics, Rules, Span, Verdict, c4, check_lines, dclm, fineweb, gopher};
 use crate::text;
 
 /// A published rule set, its thresholds as published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "kebab-case")]
 pub enum RulePreset {
     /// RedStone's general rules, then its rules on sentences.
     Redstone,
