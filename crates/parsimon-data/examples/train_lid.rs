@@ -35,6 +35,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let model = lid::train(&train, &options)?;
     model.save(output.as_ref())?;
-    println!("{} sentences, {} held out, {:.4} of them found", train.len(), held_out.len(), lid::accuracy(&model, &held_out));
+    println!(
+        "{} sentences, {} held out, {:.4} of them found",
+        train.len(),
+        held_out.len(),
+        lid::accuracy(&model, &held_out)
+    );
     Ok(())
 }

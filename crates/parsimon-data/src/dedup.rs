@@ -30,7 +30,7 @@ pub use bloom::{Bloom, BloomVerdict};
 pub use components::Components;
 pub use exact::{ExactIndex, Position, TextKey};
 pub use lsh::{Lsh, choose_bands, probability};
-pub use minhash::{MinHashParams, Shingles, ShingleHash, Signer, jaccard};
+pub use minhash::{MinHashParams, ShingleHash, Shingles, Signer, jaccard};
 pub use paragraph::{ParagraphIndex, paragraph_key};
 pub use simhash::simhash;
 pub use substring::repeated_ranges;

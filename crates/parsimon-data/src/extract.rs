@@ -49,7 +49,9 @@ impl Profile {
 
     /// The profile called `name`.
     pub fn from_name(name: &str) -> Option<Profile> {
-        [Profile::Article, Profile::Balanced, Profile::Recall, Profile::Raw].into_iter().find(|known| known.name() == name)
+        [Profile::Article, Profile::Balanced, Profile::Recall, Profile::Raw]
+            .into_iter()
+            .find(|known| known.name() == name)
     }
 }
 
@@ -194,7 +196,11 @@ impl Extractor {
         // Too little of what can be seen: names or links misled the pruning.
         for reach in [Reach::Names, Reach::Tags] {
             let length = written.text.len();
-            if generator.is_some() || visible < PAGE_BYTES_MIN || length >= TEXT_BYTES_LOW || (length >= 100 && length * 5 >= visible) {
+            if generator.is_some()
+                || page.len() < PAGE_NODES_MIN
+                || length >= TEXT_BYTES_LOW
+                || (length >= 100 && length * 5 >= visible)
+            {
                 break;
             }
             let mut again = features::Features::of(page);
@@ -212,8 +218,8 @@ impl Extractor {
     }
 }
 
-/// A page with less text than this is not looked at twice: there is nothing that could have been missed.
-const PAGE_BYTES_MIN: usize = 400;
+/// A page with fewer nodes is not looked at twice: there is nothing that could have been missed.
+const PAGE_NODES_MIN: usize = 200;
 
 /// The least share of a page's text that the densest block must hold to be its content, ...
 const COVERAGE_DENSITY: f64 = 0.6;

@@ -61,6 +61,7 @@ pub mod http;
 pub mod io;
 pub mod lid;
 pub mod math;
+pub mod ops;
 pub mod pack;
 pub mod pii;
 pub mod pipeline;

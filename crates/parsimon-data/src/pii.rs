@@ -44,10 +44,12 @@ pub struct PiiCounts {
     pub card: u32,
 }
 
-static EMAIL: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?i)\b[a-z0-9._%+-]+@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}\b").expect("a constant"));
+static EMAIL: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b[a-z0-9._%+-]+@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}\b").expect("a constant")
+});
 static IPV4: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b").expect("a constant"));
-static PHONE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\+[1-9][0-9](?:[ .()-]{0,2}[0-9]){6,12}\b").expect("a constant"));
+static PHONE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\+[1-9][0-9](?:[ .()-]{0,2}[0-9]){6,12}\b").expect("a constant"));
 static CARD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b[0-9](?:[ -]?[0-9]){12,18}\b").expect("a constant"));
 
 /// What takes the place of addresses, in turn.
@@ -127,16 +129,20 @@ fn is_public(address: &str) -> bool {
     let [a, b, ..] = ip.octets();
     // 0/8 is "this network", 100.64/10 belongs to carriers, from 240 on is reserved.
     let is_special = a == 0 || a >= 240 || (a == 100 && (64..128).contains(&b));
-    !(is_special || ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_documentation() || IPS.contains(&address))
+    !(is_special
+        || ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || ip.is_documentation()
+        || IPS.contains(&address))
 }
 
 /// Luhn's sum.
 fn has_check_digit(number: &str) -> bool {
     let digits = number.bytes().rev().filter(u8::is_ascii_digit).map(|b| u32::from(b - b'0'));
-    let sum: u32 = digits
-        .enumerate()
-        .map(|(at, digit)| if at % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 })
-        .sum();
+    let sum: u32 =
+        digits.enumerate().map(|(at, digit)| if at % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 }).sum();
     sum.is_multiple_of(10)
 }
 

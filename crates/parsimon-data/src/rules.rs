@@ -114,7 +114,8 @@ impl Verdict {
         match result {
             Ok(edited) => Verdict { keep: true, decisions: Vec::new(), edited },
             Err(Hit { rule, value, threshold }) => {
-                let decision = Decision { stage: STAGE.to_owned(), rule: rule.to_owned(), value, threshold, keep: false };
+                let decision =
+                    Decision { stage: STAGE.to_owned(), rule: rule.to_owned(), value, threshold, keep: false };
                 Verdict { keep: false, decisions: vec![decision], edited: None }
             }
         }

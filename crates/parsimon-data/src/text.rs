@@ -10,8 +10,8 @@ use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 pub(crate) use classes::{Class, classes_of, is_space};
 pub use sentences::sentences;
-pub use words::{preprocess, web_words};
 pub(crate) use words::{lines, split_space};
+pub use words::{preprocess, web_words};
 
 /// NFKC and lower case: two texts that differ in neither meaning nor looks become equal.
 ///

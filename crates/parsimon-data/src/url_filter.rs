@@ -61,7 +61,11 @@ impl UrlFilter {
         let sub_words = match &lists.sub_words[..] {
             [] => None,
             words => Some(AhoCorasick::new(words.iter().map(|word| word.to_lowercase())).map_err(|e| {
-                CurateError::BadArgument { what: "the list of sub-words", given: words.len().to_string(), reason: e.to_string() }
+                CurateError::BadArgument {
+                    what: "the list of sub-words",
+                    given: words.len().to_string(),
+                    reason: e.to_string(),
+                }
             })?),
         };
         Ok(UrlFilter {

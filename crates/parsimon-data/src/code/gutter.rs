@@ -44,7 +44,8 @@ pub fn remove_gutters(page: &str) -> String {
 fn number(line: &str) -> i64 {
     let line = line.trim_matches(crate::text::is_space);
     let digits = line.strip_prefix(['+', '-']).unwrap_or(line);
-    let is_number = !digits.is_empty() && digits.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let is_number = !digits.is_empty()
+        && digits.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     if !is_number {
         return -1;
     }

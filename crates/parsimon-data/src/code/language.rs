@@ -2,18 +2,82 @@
 
 /// Names that pages use, and the name that is written.
 const ALIASES: &[(&str, &str)] = &[
-    ("bash", "bash"), ("sh", "bash"), ("shell", "bash"), ("zsh", "bash"), ("console", "bash"), ("c", "c"), ("h", "c"), ("cpp", "c++"),
-    ("c++", "c++"), ("cxx", "c++"), ("cc", "c++"), ("cs", "c#"), ("csharp", "c#"), ("c#", "c#"), ("css", "css"), ("clojure", "clojure"),
-    ("dart", "dart"), ("diff", "diff"), ("dockerfile", "dockerfile"), ("elixir", "elixir"), ("erlang", "erlang"), ("fsharp", "f#"),
-    ("go", "go"), ("golang", "go"), ("graphql", "graphql"), ("haskell", "haskell"), ("hs", "haskell"), ("html", "html"), ("ini", "ini"),
-    ("java", "java"), ("javascript", "javascript"), ("js", "javascript"), ("jsx", "javascript"), ("json", "json"), ("julia", "julia"),
-    ("kotlin", "kotlin"), ("kt", "kotlin"), ("latex", "tex"), ("tex", "tex"), ("less", "less"), ("lisp", "common lisp"), ("lua", "lua"),
-    ("makefile", "makefile"), ("make", "makefile"), ("markdown", "markdown"), ("md", "markdown"), ("matlab", "matlab"),
-    ("objc", "objective-c"), ("objective-c", "objective-c"), ("ocaml", "ocaml"), ("perl", "perl"), ("php", "php"), ("powershell", "powershell"),
-    ("ps1", "powershell"), ("python", "python"), ("py", "python"), ("python3", "python"), ("pycon", "python"), ("r", "r"), ("ruby", "ruby"),
-    ("rb", "ruby"), ("rust", "rust"), ("rs", "rust"), ("scala", "scala"), ("scss", "scss"), ("sql", "sql"), ("swift", "swift"),
-    ("toml", "toml"), ("typescript", "typescript"), ("ts", "typescript"), ("tsx", "typescript"), ("vb", "visual basic"),
-    ("xml", "xml"), ("yaml", "yaml"), ("yml", "yaml"), ("zig", "zig"),
+    ("bash", "bash"),
+    ("sh", "bash"),
+    ("shell", "bash"),
+    ("zsh", "bash"),
+    ("console", "bash"),
+    ("c", "c"),
+    ("h", "c"),
+    ("cpp", "c++"),
+    ("c++", "c++"),
+    ("cxx", "c++"),
+    ("cc", "c++"),
+    ("cs", "c#"),
+    ("csharp", "c#"),
+    ("c#", "c#"),
+    ("css", "css"),
+    ("clojure", "clojure"),
+    ("dart", "dart"),
+    ("diff", "diff"),
+    ("dockerfile", "dockerfile"),
+    ("elixir", "elixir"),
+    ("erlang", "erlang"),
+    ("fsharp", "f#"),
+    ("go", "go"),
+    ("golang", "go"),
+    ("graphql", "graphql"),
+    ("haskell", "haskell"),
+    ("hs", "haskell"),
+    ("html", "html"),
+    ("ini", "ini"),
+    ("java", "java"),
+    ("javascript", "javascript"),
+    ("js", "javascript"),
+    ("jsx", "javascript"),
+    ("json", "json"),
+    ("julia", "julia"),
+    ("kotlin", "kotlin"),
+    ("kt", "kotlin"),
+    ("latex", "tex"),
+    ("tex", "tex"),
+    ("less", "less"),
+    ("lisp", "common lisp"),
+    ("lua", "lua"),
+    ("makefile", "makefile"),
+    ("make", "makefile"),
+    ("markdown", "markdown"),
+    ("md", "markdown"),
+    ("matlab", "matlab"),
+    ("objc", "objective-c"),
+    ("objective-c", "objective-c"),
+    ("ocaml", "ocaml"),
+    ("perl", "perl"),
+    ("php", "php"),
+    ("powershell", "powershell"),
+    ("ps1", "powershell"),
+    ("python", "python"),
+    ("py", "python"),
+    ("python3", "python"),
+    ("pycon", "python"),
+    ("r", "r"),
+    ("ruby", "ruby"),
+    ("rb", "ruby"),
+    ("rust", "rust"),
+    ("rs", "rust"),
+    ("scala", "scala"),
+    ("scss", "scss"),
+    ("sql", "sql"),
+    ("swift", "swift"),
+    ("toml", "toml"),
+    ("typescript", "typescript"),
+    ("ts", "typescript"),
+    ("tsx", "typescript"),
+    ("vb", "visual basic"),
+    ("xml", "xml"),
+    ("yaml", "yaml"),
+    ("yml", "yaml"),
+    ("zig", "zig"),
 ];
 
 /// Prefixes that make any name of a language one.
@@ -31,7 +95,8 @@ pub fn language_of_class(classes: &str) -> Option<String> {
     while let Some(name) = names.next() {
         let lower = name.to_ascii_lowercase();
         if let Some(language) = PREFIXES.iter().find_map(|prefix| lower.strip_prefix(prefix)) {
-            let language = if language.is_empty() { names.next().map(str::to_ascii_lowercase)? } else { language.to_owned() };
+            let language =
+                if language.is_empty() { names.next().map(str::to_ascii_lowercase)? } else { language.to_owned() };
             if matches!(language.as_str(), "none" | "plaintext" | "text" | "default") {
                 return None;
             }
@@ -58,9 +123,11 @@ pub fn detect_language(code: &str) -> Option<&'static str> {
     let start = code.trim_start();
     let first = start.lines().next().unwrap_or_default();
     if let Some(shebang) = first.strip_prefix("#!") {
-        return ["python", "bash", "perl", "ruby", "node"].into_iter().find(|name| shebang.contains(name)).map(|name| {
-            if name == "node" { "javascript" } else { name }
-        }).or_else(|| shebang.ends_with("sh").then_some("bash"));
+        return ["python", "bash", "perl", "ruby", "node"]
+            .into_iter()
+            .find(|name| shebang.contains(name))
+            .map(|name| if name == "node" { "javascript" } else { name })
+            .or_else(|| shebang.ends_with("sh").then_some("bash"));
     }
     let has = |what: &str| code.contains(what);
     if start.starts_with("<?php") {
@@ -76,7 +143,8 @@ pub fn detect_language(code: &str) -> Option<&'static str> {
         Some("c#")
     } else if has("public static void main") || start.starts_with("import java.") {
         Some("java")
-    } else if start.starts_with("def ") || start.starts_with("from ") && has(" import ") || has("\ndef ") && has(":\n") {
+    } else if start.starts_with("def ") || start.starts_with("from ") && has(" import ") || has("\ndef ") && has(":\n")
+    {
         Some("python")
     } else if start.starts_with("$ ") || first.starts_with("sudo ") {
         Some("bash")

@@ -84,7 +84,8 @@ fn semantic(page: &Document, features: &Features) -> Option<NodeId> {
     let is_named = |node: &NodeId| {
         ["class", "id"].iter().filter_map(|name| page.attribute(*node, name)).any(|names| {
             names.split_ascii_whitespace().any(|name| {
-                let is = |word: &[u8], list: &[&str]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word));
+                let is =
+                    |word: &[u8], list: &[&str]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word));
                 has_word(name, |word| is(word, &BODY_SUBJECTS)) && has_word(name, |word| is(word, &BODY_NOUNS))
             })
         })
@@ -92,13 +93,15 @@ fn semantic(page: &Document, features: &Features) -> Option<NodeId> {
     let is_article =
         |node: &NodeId| page.tag(*node) == Some("article") || page.attribute(*node, "role") == Some("article");
     let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
-    let kinds: [&dyn Fn(&NodeId) -> bool; 4] = [&is_body, &is_named, &is_article, &is_main];
-    kinds.into_iter().find_map(|wanted| {
+    // A name may stand on each part of an article that is cut by boxes, so it must hold more than the others.
+    let kinds: [(&dyn Fn(&NodeId) -> bool, f64); 4] =
+        [(&is_body, 0.5), (&is_named, 0.75), (&is_article, 0.5), (&is_main, 0.5)];
+    kinds.into_iter().find_map(|(wanted, least)| {
         let found: Vec<NodeId> = unpruned(page, features).filter(wanted).collect();
         // Of elements inside each other with the same prose the innermost is the one that is meant.
         let best = found.into_iter().max_by_key(|&node| (features.prose_of(node), node))?;
         let prose = features.prose_of(best);
-        (prose as usize >= TEXT_BYTES_MIN && u64::from(prose) * 2 > u64::from(total)).then_some(best)
+        (prose as usize >= TEXT_BYTES_MIN && f64::from(prose) > least * f64::from(total)).then_some(best)
     })
 }
 

@@ -6,7 +6,18 @@ use crate::html::{Document, Event};
 
 /// Programs that run forums, as `meta generator` and the page's classes name them.
 const FORUM_PROGRAMS: [&str; 12] = [
-    "discourse", "phpbb", "vbulletin", "xenforo", "invision", "nodebb", "flarum", "mybb", "smf", "vanilla", "lemmy", "fluxbb",
+    "discourse",
+    "phpbb",
+    "vbulletin",
+    "xenforo",
+    "invision",
+    "nodebb",
+    "flarum",
+    "mybb",
+    "smf",
+    "vanilla",
+    "lemmy",
+    "fluxbb",
 ];
 
 /// Types of JSON-LD and microdata that stand for discussions.
@@ -35,7 +46,8 @@ pub(super) fn is_forum(page: &Document) -> bool {
         if is_named {
             return true;
         }
-        let is_post = |name: &str| matches!(name, "post" | "message" | "comment" | "reply" | "postbody" | "post-content");
+        let is_post =
+            |name: &str| matches!(name, "post" | "message" | "comment" | "reply" | "postbody" | "post-content");
         posts += u32::from(
             matches!(tag, "div" | "article" | "li" | "section" | "tr")
                 && page.attribute(node, "class").is_some_and(|class| class.split_ascii_whitespace().any(is_post))

@@ -1,7 +1,7 @@
 //! Marking what is never content.
 
-use super::{Kind, Profile, Root};
 use super::features::{Features, INVISIBLE};
+use super::{Kind, Profile, Root};
 use crate::html::{Document, Event, NodeId};
 use crate::math;
 
@@ -135,10 +135,50 @@ const LINK_TEXTS: [&str; 4] = ["Read more", "Read More", "Source", "\u{21a9}"];
 
 /// More words that a strict extraction takes for the furniture of an article: who wrote it and when, captions, boxes between paragraphs.
 const STRICT_WORDS: [&str; 44] = [
-    "author", "authors", "avatar", "bio", "blurb", "caption", "captions", "categories", "category", "comment", "copyright", "credit", "credits",
-    "cta", "date", "dateline", "datetime", "dek", "disclaimer", "gallery", "headline", "inline", "kicker", "meta", "metadata", "more", "player",
-    "posted", "published", "pubdate", "rating", "readmore", "respond", "signup", "slideshow", "standfirst", "subhead", "subtitle", "teaser",
-    "time", "timestamp", "trending", "video", "widget",
+    "author",
+    "authors",
+    "avatar",
+    "bio",
+    "blurb",
+    "caption",
+    "captions",
+    "categories",
+    "category",
+    "comment",
+    "copyright",
+    "credit",
+    "credits",
+    "cta",
+    "date",
+    "dateline",
+    "datetime",
+    "dek",
+    "disclaimer",
+    "gallery",
+    "headline",
+    "inline",
+    "kicker",
+    "meta",
+    "metadata",
+    "more",
+    "player",
+    "posted",
+    "published",
+    "pubdate",
+    "rating",
+    "readmore",
+    "respond",
+    "signup",
+    "slideshow",
+    "standfirst",
+    "subhead",
+    "subtitle",
+    "teaser",
+    "time",
+    "timestamp",
+    "trending",
+    "video",
+    "widget",
 ];
 
 /// Elements of the same kind.
@@ -237,7 +277,16 @@ fn is_invisible(page: &Document, node: NodeId) -> bool {
 
 /// Classes of the numbers beside lines of code.
 const GUTTERS: [&str; 10] = [
-    "gutter", "lineno", "linenos", "line-number", "line-numbers", "linenumber", "linenumbers", "blob-num", "linenodiv", "rouge-gutter",
+    "gutter",
+    "lineno",
+    "linenos",
+    "line-number",
+    "line-numbers",
+    "linenumber",
+    "linenumbers",
+    "blob-num",
+    "linenodiv",
+    "rouge-gutter",
 ];
 
 fn is_gutter(page: &Document, node: NodeId, tag: &str) -> bool {

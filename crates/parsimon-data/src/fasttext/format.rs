@@ -221,7 +221,11 @@ fn read_quantizer(cursor: &mut Cursor<'_>, dim: usize) -> Result<Quantizer, Mode
     let dsub = cursor.size("quantizer's part", 1, dim)?;
     let last = cursor.size("quantizer's last part", 1, dsub)?;
     if n_parts != given.div_ceil(dsub) || last != given - (n_parts - 1) * dsub {
-        return Err(bad("quantizer", format!("{} parts", given.div_ceil(dsub)), format!("{n_parts}, the last of {last}")));
+        return Err(bad(
+            "quantizer",
+            format!("{} parts", given.div_ceil(dsub)),
+            format!("{n_parts}, the last of {last}"),
+        ));
     }
     Ok(Quantizer { dim, dsub, centroids: cursor.floats(dim * CENTROIDS, "centroids")? })
 }
@@ -236,7 +240,8 @@ pub(super) fn write(model: &FastText) -> Vec<u8> {
         Loss::OneVsAll => 4,
     };
     let bucket = args.bucket as i32;
-    let numbers = [MAGIC, VERSION, args.dim as i32, ws, epoch, min_count, neg, args.word_ngrams as i32, loss, 3, bucket];
+    let numbers =
+        [MAGIC, VERSION, args.dim as i32, ws, epoch, min_count, neg, args.word_ngrams as i32, loss, 3, bucket];
     push_i32(&mut out, &numbers);
     push_i32(&mut out, &[args.minn as i32, args.maxn as i32, rate]);
     out.extend(args.t.to_le_bytes());

@@ -9,8 +9,8 @@ use regex::Regex;
 static COMMAND: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\\[A-Z]{0,9}[a-z]{2,9}").expect("a constant"));
 static OPERATORS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let operators = [
-        "+", "-", "*", "/", "%", "=", "!=", "<", ">", "^", "_", "(", ")", "[", "]", "{", "}", "||", "&&", "sqrt", "sum", "int", "$",
-        "<math>", "[math]",
+        "+", "-", "*", "/", "%", "=", "!=", "<", ">", "^", "_", "(", ")", "[", "]", "{", "}", "||", "&&", "sqrt",
+        "sum", "int", "$", "<math>", "[math]",
     ];
     AhoCorasick::new(operators).expect("constants")
 });

@@ -5,9 +5,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::symbols::{
-    ACCENTS, CHARACTERS, FUNCTIONS, MARKS, MATRICES, TEXT_VARIANTS, UNDER_ACCENTS, VARIANTS, find,
-};
+use super::symbols::{ACCENTS, CHARACTERS, FUNCTIONS, MARKS, MATRICES, TEXT_VARIANTS, UNDER_ACCENTS, VARIANTS, find};
 use crate::html::{Document, Event, NodeId};
 
 /// Elements inside each other.
@@ -84,7 +82,8 @@ impl Converter<'_> {
         let mut parts: Vec<String> = Vec::with_capacity(children.len());
         let mut at = 0;
         while at < children.len() {
-            let fence = |at: usize| children.get(at).filter(|&&node| self.tag(node) == "mo").map(|&node| self.text(node));
+            let fence =
+                |at: usize| children.get(at).filter(|&&node| self.tag(node) == "mo").map(|&node| self.text(node));
             let table = children.get(at + 1).copied().filter(|&node| self.tag(node) == "mtable");
             if let (Some(open), Some(table)) = (fence(at), table) {
                 let close = fence(at + 2).unwrap_or_default();
@@ -200,7 +199,11 @@ impl Converter<'_> {
             return Some(format!("{accent}{{{}}}", self.node(base)?));
         }
         let (latex, under) = (self.node(base)?, self.node(under)?);
-        Some(if has_limits(&latex) { format!("{latex}_{{{under}}}") } else { format!("\\underset{{{under}}}{{{latex}}}") })
+        Some(if has_limits(&latex) {
+            format!("{latex}_{{{under}}}")
+        } else {
+            format!("\\underset{{{under}}}{{{latex}}}")
+        })
     }
 
     fn over(&mut self, base: NodeId, over: NodeId) -> Option<String> {
@@ -328,8 +331,8 @@ fn characters(text: &str) -> String {
 /// Whether scripts of this go above and below it.
 fn has_limits(latex: &str) -> bool {
     const LIMITS: [&str; 14] = [
-        "\\sum", "\\prod", "\\coprod", "\\int", "\\lim", "\\max", "\\min", "\\sup", "\\inf", "\\limsup", "\\liminf", "\\bigcup", "\\bigcap",
-        "\\oint",
+        "\\sum", "\\prod", "\\coprod", "\\int", "\\lim", "\\max", "\\min", "\\sup", "\\inf", "\\limsup", "\\liminf",
+        "\\bigcup", "\\bigcap", "\\oint",
     ];
     LIMITS.contains(&latex)
 }

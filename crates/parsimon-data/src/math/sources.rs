@@ -26,7 +26,10 @@ impl Delimiters {
             match page.tag(node) {
                 Some("script") => {
                     page.attribute(node, "src").is_some_and(names)
-                        || page.first_child(node).and_then(|text| page.text(text)).is_some_and(|text| text.len() < 1 << 16 && names(text))
+                        || page
+                            .first_child(node)
+                            .and_then(|text| page.text(text))
+                            .is_some_and(|text| text.len() < 1 << 16 && names(text))
                 }
                 Some("link") => page.attribute(node, "href").is_some_and(names),
                 _ => false,
@@ -57,7 +60,13 @@ pub(crate) fn is_formula_node(page: &Document, node: NodeId) -> bool {
 /// Whether the node repeats a formula for the eye or for a reader of screens.
 pub(crate) fn is_rendered_copy(page: &Document, node: NodeId) -> bool {
     const COPIES: [&str; 7] = [
-        "katex-html", "MathJax_Preview", "MJX_Assistive_MathML", "MathJax", "MathJax_Display", "MathJax_SVG", "mwe-math-fallback-image-inline",
+        "katex-html",
+        "MathJax_Preview",
+        "MJX_Assistive_MathML",
+        "MathJax",
+        "MathJax_Display",
+        "MathJax_SVG",
+        "mwe-math-fallback-image-inline",
     ];
     page.attribute(node, "class").is_some_and(|class| class.split_ascii_whitespace().any(|name| COPIES.contains(&name)))
 }
@@ -79,11 +88,8 @@ pub(crate) fn formula_of_node(page: &Document, node: NodeId) -> Option<Formula> 
         }
         "script" => {
             let kind = page.attribute(node, "type").unwrap_or_default();
-            let latex = if kind.contains("mml") {
-                super::mathml_fragment(&page.text_of(node))?
-            } else {
-                page.text_of(node)
-            };
+            let latex =
+                if kind.contains("mml") { super::mathml_fragment(&page.text_of(node))? } else { page.text_of(node) };
             (latex, kind.replace(' ', "").contains("mode=display"))
         }
         "img" => (image_source(page, node)?.into_owned(), false),
@@ -110,7 +116,8 @@ fn image_source(page: &Document, node: NodeId) -> Option<Cow<'_, str>> {
     }
     let (_, query) = source.split_once('?')?;
     let value = query.split('&').next().unwrap_or_default();
-    let value = value.split_once('=').filter(|(name, _)| name.chars().all(char::is_alphanumeric)).map_or(value, |(_, v)| v);
+    let value =
+        value.split_once('=').filter(|(name, _)| name.chars().all(char::is_alphanumeric)).map_or(value, |(_, v)| v);
     let decoded = url::form_urlencoded::parse(value.as_bytes()).next().map(|(name, _)| name.into_owned())?;
     (!decoded.trim().is_empty()).then_some(Cow::Owned(decoded))
 }

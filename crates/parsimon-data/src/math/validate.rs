@@ -72,7 +72,8 @@ pub fn validate(latex: &str) -> Result<(), InvalidFormula> {
                 if matches!(name, "left" | "right") {
                     // The delimiter may be an escaped brace; it opens nothing.
                     let after = rest.trim_start();
-                    rest = if after.starts_with(['\\', '{', '}']) { skip_char(skip_char_if(after, '\\')) } else { rest };
+                    rest =
+                        if after.starts_with(['\\', '{', '}']) { skip_char(skip_char_if(after, '\\')) } else { rest };
                 }
             }
         }

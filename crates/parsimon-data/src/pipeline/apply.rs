@@ -162,7 +162,8 @@ fn edit(mut record: Record, fate: &Fate, recipe: &Recipe) -> Result<(Size, Optio
         && annotates
     {
         record.keep = false;
-        let (rule, value) = (rule.to_owned(), if let Fate::Repeats { similarity, .. } = fate { *similarity } else { 0.0 });
+        let (rule, value) =
+            (rule.to_owned(), if let Fate::Repeats { similarity, .. } = fate { *similarity } else { 0.0 });
         record.decisions.push(Decision { stage: STAGE.to_owned(), rule, value, threshold: 0.0, keep: false });
     } else if let Some(reason) = reason {
         let head = RowHead { id: record.id, url: record.url, warc_offset: record.warc_offset, text: record.text };
@@ -220,7 +221,9 @@ fn push_datasets(record: &Record, [code, math_rows, qa]: &mut [JsonlWriter; 3]) 
     }
     for span in record.spans.iter().filter(|span| span.kind == SpanKind::Math) {
         let latex = math::delimited::strip(&record.text[span.range()]);
-        math_rows.push(&row(serde_json::json!({"latex": latex, "display": span.display, "start": span.start, "end": span.end})))?;
+        math_rows.push(&row(
+            serde_json::json!({"latex": latex, "display": span.display, "start": span.start, "end": span.end}),
+        ))?;
     }
     for pair in &record.qa {
         qa.push(&row(serde_json::json!({"kind": "open", "question": pair.question, "answer": pair.answer, "source": pair.source})))?;

@@ -96,7 +96,8 @@ pub fn explain(out: &Path, id: &str) -> Result<Explanation, CurateError> {
         explanation.id = row.id;
         explanation.text_bytes = row.text.len() as u64;
         explanation.metrics = metrics.iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        explanation.decisions = row.decisions.into_iter().filter(|decision| decision.stage != crate::rules::STAGE).collect();
+        explanation.decisions =
+            row.decisions.into_iter().filter(|decision| decision.stage != crate::rules::STAGE).collect();
         let bounds = if recipe.rules == Some(RulePreset::Technical) { Rules::technical() } else { Rules::redstone() };
         explanation.decisions.extend(bounds.every(&metrics));
         for (name, preset) in RulePreset::ALL {
@@ -104,7 +105,9 @@ pub fn explain(out: &Path, id: &str) -> Result<Explanation, CurateError> {
             let decisive = verdict.decisions.into_iter().find(|decision| !decision.keep);
             explanation.decisions.push(match decisive {
                 Some(decision) => Decision { stage: name.to_owned(), ..decision },
-                None => Decision { stage: name.to_owned(), rule: "all".to_owned(), value: 0.0, threshold: 0.0, keep: true },
+                None => {
+                    Decision { stage: name.to_owned(), rule: "all".to_owned(), value: 0.0, threshold: 0.0, keep: true }
+                }
             });
         }
     }

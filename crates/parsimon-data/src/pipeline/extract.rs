@@ -143,7 +143,11 @@ fn reject(row: u32, item: &Result<WarcRecord, WarcError>, dropped: Dropped) -> R
     }
 }
 
-fn process(item: &Result<WarcRecord, WarcError>, stages: &Stages<'_>, file_name: &str) -> (Trace, Result<Kept, Dropped>) {
+fn process(
+    item: &Result<WarcRecord, WarcError>,
+    stages: &Stages<'_>,
+    file_name: &str,
+) -> (Trace, Result<Kept, Dropped>) {
     let mut trace = Trace::new();
     let record = match item {
         Ok(record) => record,

@@ -136,9 +136,8 @@ fn read(plan: &Plan, out: &Path, shard: usize) -> Result<Side, CurateError> {
         Ok(Map::open(&out.join(format!("extracted/{shard:05}.{kind}")))?.to_vec())
     };
     let wide = |bytes: &[u8]| bytes.as_chunks::<16>().0.iter().map(|&key| u128::from_le_bytes(key)).collect();
-    let words = |bytes: &[u8]| -> Vec<u64> {
-        bytes.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word)).collect()
-    };
+    let words =
+        |bytes: &[u8]| -> Vec<u64> { bytes.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word)).collect() };
     let keys: Vec<u128> = wide(&open("keys", true)?);
     let urls: Vec<u128> = wide(&open("urls", dedup.url)?);
     let signatures = words(&open("signatures", dedup.near.is_some())?);

@@ -115,8 +115,13 @@ pub fn verify(out: &Path) -> Result<Vec<TaskState>, CurateError> {
             (Some(manifest), Some(inputs)) if manifest.inputs != *inputs => "stale".to_owned(),
             (Some(_), None) => "stale".to_owned(),
             (Some(manifest), _) => {
-                let is_wrong = |output: &&OutputInfo| hash_file(out, &output.path).map_or(true, |found| found != **output);
-                manifest.outputs.iter().find(is_wrong).map_or("done".to_owned(), |output| format!("damaged: {}", output.path))
+                let is_wrong =
+                    |output: &&OutputInfo| hash_file(out, &output.path).map_or(true, |found| found != **output);
+                manifest
+                    .outputs
+                    .iter()
+                    .find(is_wrong)
+                    .map_or("done".to_owned(), |output| format!("damaged: {}", output.path))
             }
         };
         let is_done = state == "done";

@@ -15,7 +15,18 @@ const VERSION: u32 = 2;
 
 /// Folders and files that a run makes in its output folder.
 const OUTPUTS: [&str; 12] = [
-    "plan.json", "done", "extracted", "documents", "rejects", "code", "math", "qa", "stats.json", "tokenizer.json", "tokens", "heldout.txt",
+    "plan.json",
+    "done",
+    "extracted",
+    "documents",
+    "rejects",
+    "code",
+    "math",
+    "qa",
+    "stats.json",
+    "tokenizer.json",
+    "tokens",
+    "heldout.txt",
 ];
 
 /// One input file.

@@ -162,7 +162,13 @@ impl Runner {
     /// # Errors
     ///
     /// As [`Runner::run`]; a shard that the plan does not have; documents before every shard has its rows.
-    pub fn run_shard(&self, out: &Path, task: ShardTask, shard: usize, control: &Control<'_>) -> Result<ShardDone, CurateError> {
+    pub fn run_shard(
+        &self,
+        out: &Path,
+        task: ShardTask,
+        shard: usize,
+        control: &Control<'_>,
+    ) -> Result<ShardDone, CurateError> {
         let plan = Plan::read(out)?;
         if shard >= plan.shards.len() {
             let reason = format!("the plan has shards 0 to {}", plan.shards.len() - 1);

@@ -113,9 +113,10 @@ impl<'a> Stages<'a> {
         Ok(Kept {
             key: TextKey::of(&row.text),
             url_key: dedup.url.then(|| url_key(row.canonical.as_deref().unwrap_or(&row.url))),
-            signature: self.signer.as_ref().map(|signer| {
-                signer.sign(&row.text).unwrap_or_else(|| vec![u64::MAX; signer.params().n()])
-            }),
+            signature: self
+                .signer
+                .as_ref()
+                .map(|signer| signer.sign(&row.text).unwrap_or_else(|| vec![u64::MAX; signer.params().n()])),
             paragraphs: dedup.paragraphs.then(|| row.text.split('\n').map(paragraph_key).collect()),
             record: row,
         })
@@ -187,7 +188,8 @@ impl<'a> Stages<'a> {
             let (found, keep) = lid.keeps(&row.text, &stage.keep, stage.min);
             let value = found.as_ref().map_or(0.0, |language| f64::from(language.score));
             let code = found.map_or("und".to_owned(), |language| language.code);
-            let rule = if stage.keep.contains(&code) { "language_score".to_owned() } else { format!("language_{code}") };
+            let rule =
+                if stage.keep.contains(&code) { "language_score".to_owned() } else { format!("language_{code}") };
             (row.language, row.language_score) = (Some(code), Some(value as f32));
             let decision = Decision { stage: "lid".into(), rule, value, threshold: f64::from(stage.min), keep };
             decide(row, "lid", vec![decision])?;
@@ -215,7 +217,11 @@ impl<'a> Stages<'a> {
             row.quality.insert(stage.label.clone(), value);
             let (value, threshold) = (f64::from(value), f64::from(stage.min));
             let rule = format!("quality_{}", stage.label);
-            decide(row, "quality", vec![Decision { stage: "quality".into(), rule, value, threshold, keep: value >= threshold }])?;
+            decide(
+                row,
+                "quality",
+                vec![Decision { stage: "quality".into(), rule, value, threshold, keep: value >= threshold }],
+            )?;
         }
         Ok(())
     }
@@ -255,7 +261,11 @@ impl<'a> Stages<'a> {
             lang: metadata.lang,
             language: None,
             language_score: None,
-            mcq: if self.recipe.datasets || self.recipe.select == Some(Select::Qa) { extracted.multiple_choice() } else { Vec::new() },
+            mcq: if self.recipe.datasets || self.recipe.select == Some(Select::Qa) {
+                extracted.multiple_choice()
+            } else {
+                Vec::new()
+            },
             qa: if self.recipe.datasets { extracted.qa.clone() } else { Vec::new() },
             text: std::mem::take(&mut extracted.text),
             spans: std::mem::take(&mut extracted.spans),

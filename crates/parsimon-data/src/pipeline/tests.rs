@@ -30,7 +30,10 @@ fn recipes_in_toml() {
     check("stage = 3", "line 1");
     check("[[stage]]\nop = \"extarct\"", "extract");
     check("[[stage]]\nop = \"extract\"\nprofil = 1", "profil");
-    check("[[stage]]\nop = \"exact\"\n[[stage]]\nop = \"extract\"", "line 3: the stage `extract` cannot come after `exact`");
+    check(
+        "[[stage]]\nop = \"exact\"\n[[stage]]\nop = \"extract\"",
+        "line 3: the stage `extract` cannot come after `exact`",
+    );
     check("[[stage]]\nop = \"pack\"", "train_tokenizer");
     check("[[stage]]\nop = \"rules\"\npreset = \"no\"", "gopher-quality");
     check("[[stage]]\nop = \"minhash\"\nbands = 100000", "between 1 and 4096");

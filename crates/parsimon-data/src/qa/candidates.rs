@@ -14,14 +14,47 @@ fn keywords(words: &[&str]) -> Regex {
 
 static QUESTIONS: LazyLock<Regex> = LazyLock::new(|| {
     keywords(&[
-        "q&a", "q & a", "q:", "que:", "question:", "quiz:", "exam:", "examination:", "probe:", "request:", "challenge:", "test:", "query:",
-        "survey:", "what", "where", "why", "when", "who", "whoes", "how",
+        "q&a",
+        "q & a",
+        "q:",
+        "que:",
+        "question:",
+        "quiz:",
+        "exam:",
+        "examination:",
+        "probe:",
+        "request:",
+        "challenge:",
+        "test:",
+        "query:",
+        "survey:",
+        "what",
+        "where",
+        "why",
+        "when",
+        "who",
+        "whoes",
+        "how",
     ])
 });
 static ANSWERS: LazyLock<Regex> = LazyLock::new(|| {
     keywords(&[
-        "q&a", "q & a", "a:", "ans:", "answer:", "solution:", "reply:", "response:", "result:", "outcome:", "explanation:", "conclusion:",
-        "finding:", "assertion:", "statement:", "clarification:",
+        "q&a",
+        "q & a",
+        "a:",
+        "ans:",
+        "answer:",
+        "solution:",
+        "reply:",
+        "response:",
+        "result:",
+        "outcome:",
+        "explanation:",
+        "conclusion:",
+        "finding:",
+        "assertion:",
+        "statement:",
+        "clarification:",
     ])
 });
 
@@ -65,9 +98,9 @@ fn has_choices(lower: &str) -> bool {
     const FORMS: [(&str, &str); 4] = [("", "."), ("", ")"), ("\n", " "), (">", "<")];
     lower.contains("choice question")
         && LABELS.iter().any(|labels| {
-            FORMS.iter().any(|(before, behind)| {
-                labels.iter().all(|label| lower.contains(&format!("{before}{label}{behind}")))
-            })
+            FORMS
+                .iter()
+                .any(|(before, behind)| labels.iter().all(|label| lower.contains(&format!("{before}{label}{behind}"))))
         })
 }
 

@@ -30,12 +30,15 @@ pub struct Choice {
     pub explanation: Option<String>,
 }
 
-static OPTION: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^\s*(?:- )?(?:\(([A-Ha-h]|[1-8])\)|([A-Ha-h]|[1-8]|iii|ii|iv|i|v)[.)])\s*(\S.*)$").expect("a constant"));
+static OPTION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^\s*(?:- )?(?:\(([A-Ha-h]|[1-8])\)|([A-Ha-h]|[1-8]|iii|ii|iv|i|v)[.)])\s*(\S.*)$").expect("a constant")
+});
 static NUMBERED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\s*(?:Q\s*)?\d{1,3}[.):]\s*").expect("a constant"));
-static ANSWER: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?i)^\s*(?:correct\s+)?(?:answer|ans)\b[^A-Za-z0-9]*(?:is\W+)?([A-H]|[1-8])\b").expect("a constant"));
-static EXPLANATION: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i)^\s*explanation\s*:\s*(\S.*)$").expect("a constant"));
+static ANSWER: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)^\s*(?:correct\s+)?(?:answer|ans)\b[^A-Za-z0-9]*(?:is\W+)?([A-H]|[1-8])\b").expect("a constant")
+});
+static EXPLANATION: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?i)^\s*explanation\s*:\s*(\S.*)$").expect("a constant"));
 
 /// The families of labels: which one, and the place in it.
 fn place(label: &str) -> Option<(u8, usize)> {

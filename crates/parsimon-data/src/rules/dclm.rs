@@ -17,8 +17,10 @@ const DROPPED_WORDS_MAX: f64 = 0.05;
 
 static COUNTER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^\W*\d(?:,|\.|\d)*(?:K|k|M|m|B|b)?\s+[a-zA-Z]+\s*$").expect("a constant"));
-static PHRASES: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?i)^(?:sign-in|sign in|read more\.\.\.|items in cart)|(?:items in cart|read more\.\.\.)$").expect("a constant"));
+static PHRASES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)^(?:sign-in|sign in|read more\.\.\.|items in cart)|(?:items in cart|read more\.\.\.)$")
+        .expect("a constant")
+});
 
 /// The lines that stay, or the first rule that drops the document. `PAPER(redstone §3.4)`
 ///

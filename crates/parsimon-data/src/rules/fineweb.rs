@@ -18,7 +18,8 @@ pub fn quality(text: &str) -> Result<(), Hit> {
         return Err(Hit { rule: "empty", value: 0.0, threshold: 0.0 });
     }
     let n = lines.len() as f64;
-    let ended = lines.iter().filter(|line| line.chars().next_back().is_some_and(|c| classes_of(c).has(Class::TERMINAL)));
+    let ended =
+        lines.iter().filter(|line| line.chars().next_back().is_some_and(|c| classes_of(c).has(Class::TERMINAL)));
     Hit::below("line_punct_ratio", ended.count() as f64 / n, 0.12)?;
     let short = lines.iter().filter(|line| char_count(line) <= SHORT_LINE_CHARS).count();
     Hit::above("short_line_ratio", short as f64 / n, 0.67)?;

@@ -70,6 +70,23 @@ impl RulePreset {
         Verdict { edited: None, ..self.judge_prose(&unmasked(text, mask)) }
     }
 
+    /// Every rule that a text breaks, where the set knows more than the first.
+    pub fn violations(self, text: &str) -> Vec<String> {
+        let of_bounds = |rules: Rules, text: &str| -> Vec<String> {
+            rules.violations(&Metrics::compute(text, &[])).map(str::to_owned).collect()
+        };
+        match self {
+            RulePreset::Redstone => {
+                let mut violations = of_bounds(Rules::redstone(), text);
+                let lines = check_lines(&text::sentences(text));
+                violations.extend((!lines.decision.keep).then(|| lines.decision.rule.clone()));
+                violations
+            }
+            RulePreset::Technical => of_bounds(Rules::technical(), text),
+            _ => self.judge_prose(text).reason().map(str::to_owned).into_iter().collect(),
+        }
+    }
+
     fn judge_prose(self, text: &str) -> Verdict {
         match self {
             RulePreset::Redstone => redstone(text),

@@ -21,7 +21,8 @@ const UPPER_MAX: f64 = 0.6;
 pub const LINE_RULES: [&str; 5] =
     ["line_upper_ratio", "line_all_numeric", "line_refinedweb_counter", "line_one_word", "line_exclude_patterns"];
 
-static COUNTER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[\p{Nd}]+[\s\x1c-\x1f]+[a-zA-Z]+\n?$").expect("a constant"));
+static COUNTER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^[\p{Nd}]+[\s\x1c-\x1f]+[a-zA-Z]+\n?$").expect("a constant"));
 static EXCLUDED: LazyLock<RegexSet> = LazyLock::new(|| {
     RegexSet::new(["^sign in", "^sign-in", "^sign up", "^sign-up", r"read more[^\n][^\n][^\n]\n?$", "items in cart"])
         .expect("constants")

@@ -17,11 +17,11 @@ use super::classes::{Class, classes_of};
 
 /// Before these points nothing ends, whatever follows.
 const ABBREVIATIONS: &[&str] = &[
-    "Adj", "Adm", "Adv", "Asst", "Bart", "Bldg", "Brig", "Bros", "Capt", "Cmdr", "Co", "Col", "Comdr", "Con", "Corp", "Cpl", "DR", "Dr",
-    "Drs", "Ens", "Gen", "Gov", "Hon", "Hr", "Hosp", "Insp", "Lt", "MM", "MR", "MRS", "MS", "Maj", "Messrs", "Mlle", "Mme", "Mr", "Mrs",
-    "Ms", "Msgr", "Op", "Ord", "Pfc", "Ph", "Prof", "Pvt", "Rep", "Reps", "Res", "Rev", "Rt", "Sen", "Sens", "Sfc", "Sgt", "Sr", "St",
-    "Supt", "Surg", "Jan", "Feb", "Mar", "Apr", "Jun", "Jul", "Aug", "Sep", "Sept", "Oct", "Nov", "Dec", "Jr", "Ltd", "Inc", "v", "vs",
-    "i.e", "e.g", "rev", "etc", "no", "Nr",
+    "Adj", "Adm", "Adv", "Asst", "Bart", "Bldg", "Brig", "Bros", "Capt", "Cmdr", "Co", "Col", "Comdr", "Con", "Corp",
+    "Cpl", "DR", "Dr", "Drs", "Ens", "Gen", "Gov", "Hon", "Hr", "Hosp", "Insp", "Lt", "MM", "MR", "MRS", "MS", "Maj",
+    "Messrs", "Mlle", "Mme", "Mr", "Mrs", "Ms", "Msgr", "Op", "Ord", "Pfc", "Ph", "Prof", "Pvt", "Rep", "Reps", "Res",
+    "Rev", "Rt", "Sen", "Sens", "Sfc", "Sgt", "Sr", "St", "Supt", "Surg", "Jan", "Feb", "Mar", "Apr", "Jun", "Jul",
+    "Aug", "Sep", "Sept", "Oct", "Nov", "Dec", "Jr", "Ltd", "Inc", "v", "vs", "i.e", "e.g", "rev", "etc", "no", "Nr",
 ];
 
 /// Before these points nothing ends when a digit follows.

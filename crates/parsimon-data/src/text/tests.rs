@@ -2,7 +2,8 @@ use super::*;
 
 #[test]
 fn lines_are_pythons() {
-    let check = |text: &str, expected: &[&str]| assert_eq!(words::lines(text).collect::<Vec<_>>(), expected, "{text:?}");
+    let check =
+        |text: &str, expected: &[&str]| assert_eq!(words::lines(text).collect::<Vec<_>>(), expected, "{text:?}");
     check("", &[]);
     check("\n", &[""]);
     check("a\r\nb\rc\n\nd\u{85}e\u{2028}", &["a", "b", "c", "", "d", "e"]);

@@ -180,7 +180,8 @@ proptest! {
 #[test]
 fn zstandard_files() {
     let records: Vec<String> = (0..5).map(|n| plain("4", &format!("abc{n}"))).collect();
-    let frames: Vec<Vec<u8>> = records.iter().map(|record| zstd::bulk::compress(record.as_bytes(), 3).unwrap()).collect();
+    let frames: Vec<Vec<u8>> =
+        records.iter().map(|record| zstd::bulk::compress(record.as_bytes(), 3).unwrap()).collect();
     let blocks = |bytes: &[u8]| -> Vec<String> {
         let records = read(bytes, WarcOptions::default()).into_iter();
         records.map(|item| item.map_or_else(|e| format!("{e:?}"), |r| String::from_utf8(r.block).unwrap())).collect()

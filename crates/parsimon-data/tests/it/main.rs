@@ -10,4 +10,5 @@ mod main_content;
 mod models;
 mod pages;
 mod rules;
+mod stages;
 mod warc;

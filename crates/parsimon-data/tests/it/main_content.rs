@@ -42,7 +42,8 @@ fn shingles(text: &str) -> (HashMap<Vec<&str>, usize>, usize) {
 
 fn page(path: &Path) -> Vec<u8> {
     let mut html = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()), &mut html).unwrap();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()), &mut html)
+        .unwrap();
     html
 }
 
@@ -90,7 +91,8 @@ fn seven_kinds_of_pages() {
         for row in &rows {
             let html = page(&dir.join(format!("{}.html.gz", str_of(&row["id"]))));
             let found = Extractor::new(Profile::Balanced).extract(&Document::parse(&html, None));
-            let (ours, theirs) = (found.text.to_lowercase(), str_of(&row["ground_truth"]["main_content"]).to_lowercase());
+            let (ours, theirs) =
+                (found.text.to_lowercase(), str_of(&row["ground_truth"]["main_content"]).to_lowercase());
             let ((ours, n), (theirs, m)) = (counts(tokens(&ours).into_iter()), counts(tokens(&theirs).into_iter()));
             let hits = common(&ours, &theirs);
             let f1 = if n + m == 0 { 1.0 } else { 2.0 * hits as f64 / (n + m) as f64 };
@@ -99,7 +101,8 @@ fn seven_kinds_of_pages() {
         }
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let all = mean(&by_type.values().flatten().copied().collect::<Vec<_>>());
-        let mut types: Vec<String> = by_type.iter().map(|(kind, values)| format!("{kind} {:.3}", mean(values))).collect();
+        let mut types: Vec<String> =
+            by_type.iter().map(|(kind, values)| format!("{kind} {:.3}", mean(values))).collect();
         types.sort();
         println!("WCXB {all:.4}: {}", types.join(", "));
         assert!(all >= WCXB_MIN, "{all:.4}: {}", types.join(", "));

@@ -2,8 +2,8 @@
 
 use parsimon_data::dedup::{MinHashParams, Signer};
 use parsimon_data::fasttext::FastText;
-use parsimon_data::{code, math, qa, text};
 use parsimon_data::warc::sha1_hex;
+use parsimon_data::{code, math, qa, text};
 use serde_json::Value;
 
 use crate::golden::{corpus, rows, str_of, text as read_text};
@@ -41,15 +41,18 @@ fn minhash_signatures() {
         for row in &rows {
             let text = &corpus[str_of(&row["id"])];
             assert_eq!(sha1_hex(text::slim(text).as_bytes()), str_of(&row["slim_sha1"]), "{}", row["id"]);
-            for (key, name) in
-                [("sha1_64", "fineweb-sha1"), ("xxh64", "fineweb-xxh64"), ("sha1_32", "fineweb-sha1-32"), ("redstone_256", "redstone")]
-            {
+            for (key, name) in [
+                ("sha1_64", "fineweb-sha1"),
+                ("xxh64", "fineweb-xxh64"),
+                ("sha1_32", "fineweb-sha1-32"),
+                ("redstone_256", "redstone"),
+            ] {
                 let signature = Signer::new(MinHashParams::from_name(name).unwrap()).sign(text);
                 let expected: Option<Vec<u64>> = match &row[key] {
                     Value::Null => None,
-                    Value::Array(bands) if bands[0].is_array() => {
-                        Some(bands.iter().flat_map(|band| band.as_array().unwrap()).map(|v| v.as_u64().unwrap()).collect())
-                    }
+                    Value::Array(bands) if bands[0].is_array() => Some(
+                        bands.iter().flat_map(|band| band.as_array().unwrap()).map(|v| v.as_u64().unwrap()).collect(),
+                    ),
                     values => Some(serde_json::from_value(values.clone()).unwrap()),
                 };
                 assert_eq!(signature, expected, "{} {name}", row["id"]);
@@ -125,4 +128,27 @@ fn plain(latex: &str) -> String {
         plain = plain.replace(fence, "");
     }
     plain.chars().filter(|c| !c.is_whitespace() && !matches!(c, '{' | '}')).collect()
+}
+
+/// Every sentence of the training file was seen but for each tenth of a language, on which the bundled model is measured.
+#[test]
+fn languages() {
+    const LEAST: f64 = 0.95;
+    parsimon_testkit::golden("parsimon-data", "data/lid", |dir| {
+        let text = read_text(&dir.join("train.tsv.gz"));
+        let lid = parsimon_data::lid::Lid::builtin();
+        let (mut seen, mut n, mut right) = (std::collections::HashMap::new(), 0, 0);
+        for (language, sentence) in text.lines().filter_map(|line| line.split_once('\t')) {
+            let count = seen.entry(language).or_insert(0);
+            *count += 1;
+            if *count % 10 == 0 {
+                n += 1;
+                right += usize::from(lid.detect(sentence).is_some_and(|found| found.code == language));
+            }
+        }
+        let share = right as f64 / n as f64;
+        println!("LID {share:.4} of {n} sentences in {} languages", seen.len());
+        assert!(share >= LEAST, "{share:.4}");
+        n
+    });
 }

@@ -50,8 +50,9 @@ fn check(row: &Value) -> Vec<String> {
     let pairs = found.qa.iter().map(|pair| serde_json::json!({"question": pair.question, "answer": pair.answer}));
     compare("qa", pairs.collect());
     let choices = found.multiple_choice();
-    let choices =
-        choices.iter().map(|choice| serde_json::json!({"stem": choice.stem, "options": choice.options, "answer": choice.answer}));
+    let choices = choices
+        .iter()
+        .map(|choice| serde_json::json!({"stem": choice.stem, "options": choice.options, "answer": choice.answer}));
     compare("mcq", choices.collect());
     for span in &found.spans {
         assert!(found.text.get(span.range()).is_some());

@@ -47,21 +47,69 @@ struct Run {
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 enum Stage {
-    ReadWarc { payload_bytes_max: Option<usize>, mimes: Option<Vec<String>> },
-    UrlFilter { domains: Option<String>, urls: Option<String>, hard: Option<String>, soft: Option<String>, soft_min: Option<usize> },
-    Extract { #[serde(default)] profile: Profile },
-    Select { what: Select },
-    Lid { #[serde(default = "super::builtin")] model: String, keep: Vec<String>, min: f32 },
-    Rules { preset: String, #[serde(default)] mask: bool },
-    Quality { model: String, label: String, min: f32 },
+    ReadWarc {
+        payload_bytes_max: Option<usize>,
+        mimes: Option<Vec<String>>,
+    },
+    UrlFilter {
+        domains: Option<String>,
+        urls: Option<String>,
+        hard: Option<String>,
+        soft: Option<String>,
+        soft_min: Option<usize>,
+    },
+    Extract {
+        #[serde(default)]
+        profile: Profile,
+    },
+    Select {
+        what: Select,
+    },
+    Lid {
+        #[serde(default = "super::builtin")]
+        model: String,
+        keep: Vec<String>,
+        min: f32,
+    },
+    Rules {
+        preset: String,
+        #[serde(default)]
+        mask: bool,
+    },
+    Quality {
+        model: String,
+        label: String,
+        min: f32,
+    },
     Url {},
     Exact {},
-    Minhash { #[serde(default = "native")] preset: String, bands: Option<usize>, rows: Option<usize>, #[serde(default)] similarity_min: f64 },
+    Minhash {
+        #[serde(default = "native")]
+        preset: String,
+        bands: Option<usize>,
+        rows: Option<usize>,
+        #[serde(default)]
+        similarity_min: f64,
+    },
     Paragraphs {},
-    Pii { #[serde(default = "yes")] email: bool, #[serde(default = "yes")] ipv4: bool, #[serde(default)] phone: bool, #[serde(default)] card: bool },
+    Pii {
+        #[serde(default = "yes")]
+        email: bool,
+        #[serde(default = "yes")]
+        ipv4: bool,
+        #[serde(default)]
+        phone: bool,
+        #[serde(default)]
+        card: bool,
+    },
     Datasets {},
-    TrainTokenizer { vocab_size: usize, sample_bytes: Option<u64> },
-    Pack { tokens_per_shard: Option<usize> },
+    TrainTokenizer {
+        vocab_size: usize,
+        sample_bytes: Option<u64>,
+    },
+    Pack {
+        tokens_per_shard: Option<usize>,
+    },
 }
 
 fn native() -> String {
@@ -108,7 +156,13 @@ pub(super) fn read(path: &Path) -> Result<Recipe, CurateError> {
         mask: false,
         mode: file.run.mode,
         seed: file.run.seed.unwrap_or(1),
-        dedup: DedupStage { scope: file.run.scope.unwrap_or(Scope::Snapshot), exact: false, url: false, paragraphs: false, near: None },
+        dedup: DedupStage {
+            scope: file.run.scope.unwrap_or(Scope::Snapshot),
+            exact: false,
+            url: false,
+            paragraphs: false,
+            near: None,
+        },
         ..Recipe::preset(Preset::Technical)
     };
     recipe.rules = None;
@@ -156,7 +210,8 @@ fn apply(stage: Stage, recipe: &mut Recipe, path: &Path) -> Result<(), String> {
         Stage::Url {} => recipe.dedup.url = true,
         Stage::Exact {} => recipe.dedup.exact = true,
         Stage::Minhash { preset, bands, rows, similarity_min } => {
-            let mut params = MinHashParams::from_name(&preset).ok_or_else(|| format!("no kind of signature `{preset}`"))?;
+            let mut params =
+                MinHashParams::from_name(&preset).ok_or_else(|| format!("no kind of signature `{preset}`"))?;
             params.bands = bands.unwrap_or(params.bands);
             params.rows = rows.unwrap_or(params.rows);
             if params.n() == 0 || params.n() > 4096 {
