@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::recipe::{Mode, Recipe};
 use crate::error::CurateError;
 use crate::extract::SpanKind;
-use crate::io::{JsonlReader, JsonlWriter, OutputFile};
+use crate::io::{JsonlReader, JsonlWriter, OutputFile, OutputInfo};
 use crate::math;
 use crate::pack::{PARTS, part_of};
 use crate::pii;
@@ -41,6 +41,16 @@ struct Outputs {
     documents: JsonlWriter,
     rejects: OutputFile,
     datasets: Option<[JsonlWriter; 3]>,
+}
+
+impl Outputs {
+    fn commit(self) -> Result<Vec<OutputInfo>, CurateError> {
+        let mut files = vec![self.documents.commit()?, self.rejects.commit()?];
+        for file in self.datasets.into_iter().flatten() {
+            files.push(file.commit()?);
+        }
+        Ok(files)
+    }
 }
 
 /// Runs the task for one shard.
@@ -98,10 +108,6 @@ pub(super) fn run(
         }
     }
     control.progress.advance(1);
-    let mut files = vec![outputs.documents.commit()?, outputs.rejects.commit()?];
-    for file in outputs.datasets.into_iter().flatten() {
-        files.push(file.commit()?);
-    }
     let manifest = Manifest {
         task: format!("documents-{shard:05}"),
         inputs: inputs.to_owned(),
@@ -109,7 +115,7 @@ pub(super) fn run(
         text_bytes,
         heldout: (0, 0),
         part_bytes,
-        outputs: files,
+        outputs: outputs.commit()?,
         funnel,
     };
     manifest.write(out)?;

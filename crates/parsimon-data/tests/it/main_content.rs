@@ -47,14 +47,6 @@ fn page(path: &Path) -> Vec<u8> {
     html
 }
 
-/// With `PARSIMON_KEEP_TEXTS=DIR` the texts go to DIR, to be looked at.
-fn keep_for_inspection(set: &str, id: &str, found: &parsimon_data::Extracted) {
-    if let Some(dir) = std::env::var_os("PARSIMON_KEEP_TEXTS") {
-        let name = format!("{set}-{id}.txt");
-        std::fs::write(Path::new(&dir).join(name), format!("{:?}\n{}", found.root, found.text)).unwrap();
-    }
-}
-
 #[test]
 fn articles() {
     parsimon_testkit::golden("parsimon-data", "data/html/aeb", |dir| {
@@ -72,7 +64,6 @@ fn articles() {
             if m > 0 {
                 recall.push(hits / m as f64);
             }
-            keep_for_inspection("aeb", id, &found);
         }
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let (p, r) = (mean(&precision), mean(&recall));
@@ -97,7 +88,6 @@ fn seven_kinds_of_pages() {
             let hits = common(&ours, &theirs);
             let f1 = if n + m == 0 { 1.0 } else { 2.0 * hits as f64 / (n + m) as f64 };
             by_type.entry(str_of(&row["page_type"])).or_default().push(f1);
-            keep_for_inspection("wcxb", str_of(&row["id"]), &found);
         }
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let all = mean(&by_type.values().flatten().copied().collect::<Vec<_>>());
