@@ -76,6 +76,8 @@ pub(super) fn coverage(page: &Document, features: &Features, roots: &[NodeId]) -
 const BODY_SUBJECTS: [&str; 4] = ["article", "entry", "post", "story"];
 const BODY_NOUNS: [&str; 4] = ["body", "content", "text", "copy"];
 
+type Wanted<'a> = &'a dyn Fn(&NodeId) -> bool;
+
 /// The element that the page itself calls its content: the surest kind of which one holds most of the prose.
 fn semantic(page: &Document, features: &Features) -> Option<NodeId> {
     let total = features.prose_of(page.root());
@@ -94,8 +96,7 @@ fn semantic(page: &Document, features: &Features) -> Option<NodeId> {
         |node: &NodeId| page.tag(*node) == Some("article") || page.attribute(*node, "role") == Some("article");
     let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
     // A name may stand on each part of an article that is cut by boxes, so it must hold more than the others.
-    let kinds: [(&dyn Fn(&NodeId) -> bool, f64); 4] =
-        [(&is_body, 0.5), (&is_named, 0.75), (&is_article, 0.5), (&is_main, 0.5)];
+    let kinds: [(Wanted<'_>, f64); 4] = [(&is_body, 0.5), (&is_named, 0.75), (&is_article, 0.5), (&is_main, 0.5)];
     kinds.into_iter().find_map(|(wanted, least)| {
         let found: Vec<NodeId> = unpruned(page, features).filter(wanted).collect();
         // Of elements inside each other with the same prose the innermost is the one that is meant.

@@ -351,8 +351,8 @@ fn is_noise(
     }
     let is_word = |word: &[u8]| {
         let is = |known: &&str| known.as_bytes().eq_ignore_ascii_case(word);
-        (CLASS_WORDS.iter().any(|known| is(known)) && !(is_forum && is(&"comments")))
-            || (profile == Profile::Article && STRICT_WORDS.iter().any(|known| is(known)))
+        (CLASS_WORDS.iter().any(is) && !(is_forum && is(&"comments")))
+            || (profile == Profile::Article && STRICT_WORDS.iter().any(is))
     };
     ["class", "id"].iter().filter_map(|name| page.attribute(node, name)).any(|names| has_word(names, is_word))
 }
