@@ -188,7 +188,7 @@ fn every_stage_leaves_its_mark() {
     assert!(kept.kept && kept.id == rows[0].id && kept.metrics["doc_word_count"] > 100.0 && kept.decisions.len() > 12);
     let dropped = explain(&out, "https://a.example/2/1").unwrap();
     assert_eq!((dropped.kept, dropped.reason.as_deref()), (false, Some("near_duplicate")));
-    assert!(dropped.detail.unwrap().contains("similarity"));
+    assert!(dropped.detail.unwrap().contains("repeats row"));
     assert!(explain(&out, "nothing").is_err());
 }
 
