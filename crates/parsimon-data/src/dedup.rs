@@ -1,60 +1,52 @@
-//! Exact deduplication: one document of every text stays.
+//! Deduplication: equal texts, equal addresses, equal paragraphs, and texts that are nearly the same.
 //!
-//! Two documents are the same when their texts are equal after [`normalize`] with white space collapsed. The
-//! first stays, in the order of shards and of rows inside them, so that the outcome depends on neither threads nor the order in which shards finish.
+//! | what repeats | how it is found |
+//! |---|---|
+//! | a text | [`TextKey`], [`ExactIndex`] |
+//! | an address | [`url_key`] |
+//! | a paragraph on many pages | [`paragraph_key`], [`ParagraphIndex`] |
+//! | most of a text | [`Signer`]: MinHash; [`Lsh`]: candidates by bands; [`Components`]: clusters |
+//! | a text but for a few words | [`simhash`] |
+//! | lines made of word runs seen before | [`Bloom`], in one pass and bounded memory |
+//! | any run of bytes | [`repeated_ranges`], by a suffix array |
+//!
+//! What stays is always the first in the order of shards and rows, so nothing depends on threads. How far duplicates are looked for is the
+//! [`Scope`]; PAPER(redstone §3.5) found that a narrow one gives the better corpus.
 
-use std::collections::HashMap;
+mod bloom;
+mod components;
+mod exact;
+mod lsh;
+mod minhash;
+mod paragraph;
+mod permutation;
+mod simhash;
+mod substring;
+mod url;
 
-use xxhash_rust::xxh3::Xxh3;
+use serde::{Deserialize, Serialize};
 
-use crate::text::normalize;
+pub use bloom::{Bloom, BloomVerdict};
+pub use components::Components;
+pub use exact::{ExactIndex, Position, TextKey};
+pub use lsh::{Lsh, choose_bands, probability};
+pub use minhash::{MinHashParams, ShingleHash, Shingles, Signer, jaccard};
+pub use paragraph::{ParagraphIndex, paragraph_key};
+pub use simhash::simhash;
+pub use substring::repeated_ranges;
+pub use url::url_key;
 
-/// The key of a text: xxh3-128 of what makes it the same as another. Two texts out of 10^15 share one by chance with probability 10^-9.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct TextKey(pub u128);
-
-impl TextKey {
-    /// The key of `text`.
-    ///
-    /// ```
-    /// use parsimon_data::dedup::TextKey;
-    /// assert_eq!(TextKey::of("Same  text\n"), TextKey::of("same text"));
-    /// ```
-    pub fn of(text: &str) -> TextKey {
-        let mut hash = Xxh3::new();
-        for word in normalize(text).split_whitespace() {
-            hash.update(word.as_bytes());
-            hash.update(b" ");
-        }
-        TextKey(hash.digest128())
-    }
-}
-
-/// Where a document stands: shard, and place among the shard's documents. Ordered by the first, then the second.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Position {
-    /// The shard.
-    pub shard: u32,
-    /// The document's place in it.
-    pub row: u32,
-}
-
-/// Which document of every text stays.
-#[derive(Clone, Default, Debug)]
-pub struct ExactIndex {
-    first: HashMap<TextKey, Position>,
-}
-
-impl ExactIndex {
-    /// Adds a document; the order of calls does not matter.
-    pub fn insert(&mut self, key: TextKey, position: Position) {
-        self.first.entry(key).and_modify(|first| *first = position.min(*first)).or_insert(position);
-    }
-
-    /// The document that stays of those with this key.
-    pub fn first(&self, key: TextKey) -> Option<Position> {
-        self.first.get(&key).copied()
-    }
+/// How far duplicates of a document are looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// In its archive file, which is its shard.
+    Shard,
+    /// Among the files of its crawl: those in the same folder.
+    Snapshot,
+    /// Everywhere.
+    #[default]
+    Global,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use parsimon_core::Diagnose;
 use parsimon_core::io::FormatError;
 
+use crate::fasttext::ModelError;
 use crate::warc::WarcError;
 
 /// A corpus cannot be made.
@@ -15,6 +16,10 @@ pub enum CurateError {
     Format(#[from] FormatError),
     #[error(transparent)]
     Warc(#[from] WarcError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("{}: {what} `{id}` is not there", folder.display())]
+    NotFound { folder: PathBuf, what: &'static str, id: String },
     #[error("{}: nothing matches `{patterns}`", place.display())]
     NoInput { place: PathBuf, patterns: String },
     #[error("{what} `{given}` cannot be used: {reason}")]
@@ -49,7 +54,8 @@ impl Diagnose for CurateError {
             CurateError::Warc(inner) => inner.file(),
             CurateError::NoInput { place, .. } => Some(place),
             CurateError::PlanMismatch { file, .. } => Some(file),
-            CurateError::NotEmpty { folder } => Some(folder),
+            CurateError::NotEmpty { folder } | CurateError::NotFound { folder, .. } => Some(folder),
+            CurateError::Model(ModelError::Format(inner)) => inner.file(),
             _ => None,
         }
     }

@@ -73,7 +73,7 @@ impl<'a> HttpMessage<'a> {
     ///
     /// # Errors
     ///
-    /// [`HttpError`]: over the cap or the ratio, damaged, or an encoding that is not read (brotli).
+    /// [`HttpError`]: over the cap or the ratio, damaged, or an encoding that is not read.
     pub fn payload(&self, cap: usize) -> Result<Cow<'a, [u8]>, HttpError> {
         let mut body = Cow::Borrowed(self.body);
         let transfer = self.fields.get("Transfer-Encoding").unwrap_or_default().to_ascii_lowercase();
@@ -105,6 +105,11 @@ impl<'a> HttpMessage<'a> {
                     let decoder = zstd::stream::read::Decoder::with_buffer(&*body).map_err(damaged)?;
                     inflate("zstd", decoder, body.len(), cap)?.into()
                 }
+                "br" => match inflate("br", brotli_decompressor::Decompressor::new(&*body, 4096), body.len(), cap) {
+                    // The format has no magic number; text that does not inflate was never compressed.
+                    Err(HttpError::BadEncoding { .. }) if std::str::from_utf8(&body).is_ok() => body,
+                    decoded => decoded?.into(),
+                },
                 "gzip" | "x-gzip" | "zstd" => body,
                 other => return Err(HttpError::Unsupported { encoding: other.to_owned() }),
             };

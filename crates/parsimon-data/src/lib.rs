@@ -16,11 +16,14 @@
 //!
 //! - [`warc`]: [`WarcReader`] walks archives record by record and survives damage; [`warc::pack_pages`] makes archives of a folder
 //!   of pages. [`http`] and [`charset`] turn a record into text.
-//! - [`Document`] is a page as a tree; [`Extractor`] finds its main content and writes it as text with spans over code and tables.
-//! - [`Metrics`] and [`Rules`]: what is measured on a text and which values stay; every decision is a value, a threshold and a name.
-//! - [`dedup`]: of equal texts the first stays.
+//! - [`Document`] is a page as a tree; [`Extractor`] finds its main content and writes it as text with spans over code, tables and
+//!   formulas ([`code`], [`math`]), and finds questions with answers ([`qa`]).
+//! - [`text`] holds the views that everything below counts on: normalized, in words, in sentences.
+//! - [`rules`]: [`Metrics`] and bounds on them ([`Rules`]), and the published sets by name ([`rules::RulePreset`]); every decision is a value,
+//!   a threshold and a name. [`lid`] finds languages, [`fasttext`] reads, trains and applies classifiers.
+//! - [`dedup`]: equal, nearly equal and partly equal texts. [`url_filter`], [`pii`] and [`decontam`] are what their names say.
 //! - [`Recipe`], [`Plan`], [`Runner`]: the whole chain over many archives, resumable, down to tokenizer and token shards; [`Report`] and
-//!   [`stats`] say what came in, what stayed and why the rest did not. [`Record`] is a row of the corpus.
+//!   [`stats`] say what came in, what stayed and why the rest did not. [`Record`] is a row of the corpus; [`ops`] is one operation on rows.
 //!
 //! # When to use it
 //!
@@ -43,25 +46,34 @@
 //!
 //! # The paper
 //!
-//! RedStone (arXiv:2412.03398) makes general, code, mathematics and question-answer data from Common Crawl. Here are, so far: reading archives,
-//! extraction of general text, its length, word, symbol and repetition rules (on prose alone, with bounds for technical text), and exact
-//! deduplication. Not yet: language identification, sentence rules, near-duplicates, code, mathematics, questions and answers, quality
-//! models.
+//! RedStone (arXiv:2412.03398) makes general, code, mathematics and question-answer data from Common Crawl. Here are its rules with
+//! their exact thresholds, its candidates for code, mathematics and questions, and a recipe for each data set; the classifiers that the
+//! authors trained are not published, so a recipe runs without them unless a model is given. Not here: Parquet, object stores,
+//! near-duplicates on disk (signatures are held in memory, about 1.2 KiB a document), a model for the language of code.
 #![forbid(unsafe_code)]
 
 pub mod charset;
+pub mod code;
+pub mod decontam;
 pub mod dedup;
 mod error;
 pub mod extract;
+pub mod fasttext;
 pub mod html;
 pub mod http;
 pub mod io;
+pub mod lid;
+pub mod math;
+pub mod ops;
 pub mod pack;
+pub mod pii;
 pub mod pipeline;
+pub mod qa;
 pub mod record;
 pub mod rules;
 pub mod stats;
 pub mod text;
+pub mod url_filter;
 pub mod warc;
 
 pub use error::CurateError;

@@ -1,12 +1,14 @@
 //! From documents to token shards: a byte-level BPE tokenizer and `.npy` files of 16-bit tokens.
 
+mod export;
 mod shards;
 mod tokenizer;
 
+pub use export::{ExportFormat, export};
 pub use shards::{DocumentEnd, TokenIndex, TokenShard};
 pub(crate) use shards::{PackOptions, pack};
 pub(crate) use tokenizer::train;
-pub use tokenizer::{END_OF_TEXT, TokenizerOptions};
+pub use tokenizer::{END_OF_TEXT, TokenizerOptions, train_tokenizer};
 
 /// Parts that ids are spread over by their hash.
 pub(crate) const PARTS: usize = 100;
@@ -25,6 +27,9 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
+    /// Nothing is held out.
+    pub(crate) const NONE: HeldOut = HeldOut { parts: 0 };
+
     /// The choice for a corpus with this many bytes of text in each part.
     pub(crate) fn for_corpus(part_bytes: &[u64; PARTS]) -> HeldOut {
         let mut parts = 1;

@@ -8,19 +8,24 @@
 //! ```text
 //! WARC shard -> extracted/NNNNN -> documents/NNNNN -> tokenizer.json -> tokens/, heldout.txt
 //!               (per shard)        (needs all keys)   (global)          (global)
+//!                                  code/ math/ qa/
 //! ```
 
 mod apply;
+mod explain;
 mod extract;
+mod fates;
 mod manifest;
 mod plan;
 mod recipe;
 mod runner;
+mod stages;
 
-pub use manifest::{Status, status};
+pub use explain::{Explanation, explain};
+pub use manifest::{Status, TaskState, status, verify};
 pub use plan::{Plan, PlanShard};
-pub use recipe::{Preset, Recipe};
-pub use runner::{Heldout, Report, RunOptions, Runner};
+pub use recipe::{DedupStage, LidStage, Mode, NearStage, Preset, QualityStage, Recipe, Select};
+pub use runner::{Heldout, Report, RunOptions, Runner, ShardDone, ShardTask};
 
 #[cfg(test)]
 mod tests;

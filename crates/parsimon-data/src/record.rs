@@ -7,6 +7,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::charset::CharsetSource;
 use crate::extract::Span;
+use crate::pii::PiiCounts;
+use crate::qa::{Choice, Pair};
 
 /// Why a document was kept or dropped.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -76,14 +78,39 @@ pub struct Record {
     pub robots: Option<String>,
     /// The language that the page names.
     pub lang: Option<String>,
+    /// The language that was found.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub language: Option<String>,
+    /// Its probability.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub language_score: Option<f32>,
     /// The text.
     pub text: String,
-    /// Code and tables in it: byte offsets.
+    /// Code, tables and formulas in it: byte offsets.
     pub spans: Vec<Span>,
     /// What was measured.
     pub metrics: BTreeMap<String, f64>,
     /// What was decided.
     pub decisions: Vec<Decision>,
+    /// Open questions with answers that the page's structure shows, for the recipes that ask for them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub qa: Vec<Pair>,
+    /// Multiple-choice questions of the text.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mcq: Vec<Choice>,
+    /// Scores of quality models by label.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub quality: BTreeMap<String, f32>,
+    /// What was masked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pii: Option<PiiCounts>,
+    /// Whether the document passed every rule; only a run that annotates writes rows that did not.
+    #[serde(skip_serializing_if = "Clone::clone", default = "kept")]
+    pub keep: bool,
+}
+
+fn kept() -> bool {
+    true
 }
 
 /// The id of a record.
@@ -98,6 +125,9 @@ pub(crate) fn record_id(warc_record_id: Option<&str>, fallback: impl FnOnce() ->
 /// A record that was dropped: a line of the rejects.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Reject {
+    /// The record's id, as a row of the corpus would have it; absent for what could not be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub id: Option<String>,
     /// Its place among the items of its archive file.
     pub row: u32,
     /// The stage that dropped it.

@@ -1,10 +1,10 @@
-//! `parsimon warc`: packing pages into web archives, and listing them.
+//! `parsimon warc`: packing pages into web archives, listing and checking them.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use parsimon::data::warc::{PackOptions, WarcOptions, WarcReader, WarcRecord, pack_pages, sha1_hex};
+use parsimon::data::warc::{PackOptions, WarcOptions, WarcReader, WarcRecord, pack_pages, sha1_base32, sha1_hex};
 use parsimon::tensor::Diagnose;
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::context::Context;
 /// The largest payload that `ls` decodes for its digest.
 const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 
-/// Pack pages into WARC files, and list WARC files.
+/// Pack pages into WARC files; list, check and show WARC files.
 #[derive(Args)]
 pub(crate) struct Warc {
     #[command(subcommand)]
@@ -24,6 +24,8 @@ pub(crate) struct Warc {
 enum WarcCommand {
     Pack(Pack),
     Ls(Ls),
+    Check(Check),
+    Cat(Cat),
 }
 
 /// Pack the HTML pages of a folder into WARC files (.warc.gz), repeatable to the byte.
@@ -63,6 +65,37 @@ struct Ls {
     file: PathBuf,
 }
 
+/// Read WARC files to their end and check their digests; exit status 1 when anything is wrong.
+#[derive(Args)]
+#[command(after_help = "Example: parsimon warc check crawl.warc.gz")]
+struct Check {
+    /// The files: .warc, .warc.gz, .warc.zst, .arc.gz.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// Write the block of the record at an offset, or its decoded payload, to standard output.
+#[derive(Args)]
+#[command(after_help = "Example: parsimon warc cat crawl.warc.gz 2113 --payload")]
+struct Cat {
+    /// The file.
+    file: PathBuf,
+    /// The record's offset, as `ls` shows it.
+    offset: u64,
+    /// The payload of the HTTP response instead of the block.
+    #[arg(long)]
+    payload: bool,
+}
+
+/// What `check` found in a file.
+#[derive(Serialize)]
+struct Checked {
+    file: PathBuf,
+    records: u64,
+    digests: u64,
+    errors: Vec<String>,
+}
+
 /// A record or an error, as `ls` lists it.
 #[derive(Serialize)]
 struct Entry {
@@ -86,6 +119,8 @@ impl Warc {
         match self.command {
             WarcCommand::Pack(args) => args.run(cx),
             WarcCommand::Ls(args) => args.run(cx),
+            WarcCommand::Check(args) => args.run(cx),
+            WarcCommand::Cat(args) => args.run(cx),
         }
     }
 }
@@ -123,6 +158,76 @@ impl Ls {
             });
         }
         cx.report(&entries, |entries| entries.iter().map(Entry::line).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl Check {
+    fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let mut checked = Vec::new();
+        for file in self.files {
+            let mut found = Checked { file: file.clone(), records: 0, digests: 0, errors: Vec::new() };
+            for item in WarcReader::open(&file, WarcOptions::default())? {
+                match item {
+                    Ok(record) => {
+                        found.records += 1;
+                        match block_digest_holds(&record) {
+                            Some(true) => found.digests += 1,
+                            Some(false) => found
+                                .errors
+                                .push(format!("byte {}: the block has another digest", record.location().offset)),
+                            None => {}
+                        }
+                    }
+                    Err(error) => found.errors.push(format!("{}: {error}", error.variant())),
+                }
+            }
+            checked.push(found);
+        }
+        cx.report(&checked, |checked| {
+            let line = |c: &Checked| {
+                let errors: String = c.errors.iter().map(|error| format!("\n  {error}")).collect();
+                format!(
+                    "{}: {} records, {} digests hold, {} errors{errors}",
+                    c.file.display(),
+                    c.records,
+                    c.digests,
+                    c.errors.len()
+                )
+            };
+            checked.iter().map(line).collect::<Vec<_>>().join("\n")
+        })?;
+        let n: usize = checked.iter().map(|found| found.errors.len()).sum();
+        anyhow::ensure!(n == 0, "{n} errors");
+        Ok(())
+    }
+}
+
+/// Whether the SHA-1 in the header is that of the block; `None` where the header has none that is read.
+fn block_digest_holds(record: &WarcRecord) -> Option<bool> {
+    let digest = record.fields.get("WARC-Block-Digest")?.strip_prefix("sha1:")?;
+    Some(
+        digest.eq_ignore_ascii_case(&sha1_base32(&record.block))
+            || digest.eq_ignore_ascii_case(&sha1_hex(&record.block)),
+    )
+}
+
+impl Cat {
+    fn run(self, _cx: &Context) -> anyhow::Result<()> {
+        let records = WarcReader::open(&self.file, WarcOptions::default())?.flatten();
+        let record = records.into_iter().find(|record| record.location().offset == self.offset);
+        let record = record.ok_or_else(|| {
+            let message = format!("{}: no record at byte {}", self.file.display(), self.offset);
+            crate::failure::BadInput { file: Some(self.file.clone()), message }
+        })?;
+        let mut out = std::io::stdout().lock();
+        if self.payload {
+            let http =
+                record.http().ok_or_else(|| crate::failure::BadInput::new("the record holds no HTTP message"))?;
+            std::io::Write::write_all(&mut out, &http.payload(PAYLOAD_BYTES_MAX)?)?;
+        } else {
+            std::io::Write::write_all(&mut out, &record.block)?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Root;
 use super::features::Features;
+use super::prune::has_word;
 use crate::html::{Document, Event, NodeId};
 
 /// A densest block with less text than this loses to the whole body.
@@ -29,7 +30,12 @@ pub(super) fn generator(page: &Document) -> Option<Root> {
 }
 
 /// The nodes to take, in document order, and what they are.
-pub(super) fn find(page: &Document, features: &Features, generator: Option<Root>) -> (Vec<NodeId>, Root) {
+pub(super) fn find(
+    page: &Document,
+    features: &Features,
+    generator: Option<Root>,
+    is_forum: bool,
+) -> (Vec<NodeId>, Root) {
     if let Some(generator) = generator {
         let wanted = |node: &NodeId| match generator {
             Root::Rustdoc => page.attribute(*node, "id") == Some("main-content"),
@@ -39,28 +45,65 @@ pub(super) fn find(page: &Document, features: &Features, generator: Option<Root>
             return (vec![node], generator);
         }
     }
-    let total = features.text_of(page.root());
-    let is_body =
-        |node: &NodeId| page.attribute(*node, "itemprop").is_some_and(|prop| prop.eq_ignore_ascii_case("articleBody"));
-    let is_article =
-        |node: &NodeId| page.tag(*node) == Some("article") || page.attribute(*node, "role") == Some("article");
-    let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
-    for wanted in [&is_body as &dyn Fn(&NodeId) -> bool, &is_article, &is_main] {
-        let found: Vec<NodeId> = unpruned(page, features).filter(wanted).collect();
-        let sum: u64 = found.iter().map(|&node| u64::from(features.text_of(node))).sum();
-        // Many articles are a listing, whose content is their parent's; one that leads is the content.
-        let largest = found.iter().copied().max_by_key(|&node| (features.text_of(node), std::cmp::Reverse(node)));
-        if let Some(node) = largest
-            && u64::from(features.text_of(node)) * 2 > sum
-            && (features.text_of(node) as usize >= TEXT_BYTES_MIN || features.text_of(node) * 7 > total)
-        {
-            return (vec![node], Root::Semantic);
-        }
+    if is_forum {
+        // Every post is content, and they have no parent of their own that is sure.
+        return whole(page, features);
+    }
+    if let Some(node) = semantic(page, features) {
+        return (vec![node], Root::Semantic);
     }
     match densest(page, features) {
         Some(roots) => (roots, Root::Density),
         None => (vec![page.root()], Root::Body),
     }
+}
+
+/// Everything that is not pruned, in `main` when that holds most of it.
+pub(super) fn whole(page: &Document, features: &Features) -> (Vec<NodeId>, Root) {
+    let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
+    let main = unpruned(page, features).filter(is_main).max_by_key(|&node| features.text_of(node));
+    let is_most = |node: &NodeId| features.text_of(*node) * 2 > features.text_of(page.root());
+    main.filter(is_most).map_or((vec![page.root()], Root::Body), |node| (vec![node], Root::Semantic))
+}
+
+/// Share of the text that is not pruned which stands below `roots`.
+pub(super) fn coverage(page: &Document, features: &Features, roots: &[NodeId]) -> f64 {
+    let text: u32 = roots.iter().map(|&root| features.text_of(root)).sum();
+    f64::from(text) / f64::from(features.text_of(page.root()).max(1))
+}
+
+/// Names of what holds the text of an article: one of the first with one of the second.
+const BODY_SUBJECTS: [&str; 4] = ["article", "entry", "post", "story"];
+const BODY_NOUNS: [&str; 4] = ["body", "content", "text", "copy"];
+
+type Wanted<'a> = &'a dyn Fn(&NodeId) -> bool;
+
+/// The element that the page itself calls its content: the surest kind of which one holds most of the prose.
+fn semantic(page: &Document, features: &Features) -> Option<NodeId> {
+    let total = features.prose_of(page.root());
+    let is_body =
+        |node: &NodeId| page.attribute(*node, "itemprop").is_some_and(|prop| prop.eq_ignore_ascii_case("articleBody"));
+    let is_named = |node: &NodeId| {
+        ["class", "id"].iter().filter_map(|name| page.attribute(*node, name)).any(|names| {
+            names.split_ascii_whitespace().any(|name| {
+                let is =
+                    |word: &[u8], list: &[&str]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word));
+                has_word(name, |word| is(word, &BODY_SUBJECTS)) && has_word(name, |word| is(word, &BODY_NOUNS))
+            })
+        })
+    };
+    let is_article =
+        |node: &NodeId| page.tag(*node) == Some("article") || page.attribute(*node, "role") == Some("article");
+    let is_main = |node: &NodeId| page.tag(*node) == Some("main") || page.attribute(*node, "role") == Some("main");
+    // A name may stand on each part of an article that is cut by boxes, so it must hold more than the others.
+    let kinds: [(Wanted<'_>, f64); 4] = [(&is_body, 0.5), (&is_named, 0.75), (&is_article, 0.5), (&is_main, 0.5)];
+    kinds.into_iter().find_map(|(wanted, least)| {
+        let found: Vec<NodeId> = unpruned(page, features).filter(wanted).collect();
+        // Of elements inside each other with the same prose the innermost is the one that is meant.
+        let best = found.into_iter().max_by_key(|&node| (features.prose_of(node), node))?;
+        let prose = features.prose_of(best);
+        (prose as usize >= TEXT_BYTES_MIN && f64::from(prose) > least * f64::from(total)).then_some(best)
+    })
 }
 
 fn elements(page: &Document) -> impl Iterator<Item = NodeId> {

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Root;
 use super::features::Features;
+use super::furniture;
 use crate::html::{Document, Event, NodeId};
+use crate::{code, math};
 
 /// Adjacent equal blocks longer than this are written once.
 const REPEAT_BYTES_MIN: usize = 50;
@@ -26,6 +28,8 @@ pub enum SpanKind {
     Code,
     /// A table of data.
     Table,
+    /// A formula, with its delimiters.
+    Math,
 }
 
 /// A part of a text that is not prose.
@@ -40,6 +44,9 @@ pub struct Span {
     /// The language of code, where the page names it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lang: Option<String>,
+    /// Whether a formula stands on lines of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub display: Option<bool>,
 }
 
 impl Span {
@@ -49,14 +56,24 @@ impl Span {
     }
 }
 
+/// What is written.
+pub(super) struct Written {
+    pub(super) text: String,
+    pub(super) spans: Vec<Span>,
+    /// Formulas that are left out.
+    pub(super) invalid_formulas: usize,
+}
+
 /// The text of `roots` and its spans.
 pub(super) fn serialize(
     page: &Document,
     features: &Features,
     roots: &[NodeId],
     generator: Option<Root>,
-) -> (String, Vec<Span>) {
-    let mut writer = Writer { is_rustdoc: generator == Some(Root::Rustdoc), ..Writer::default() };
+    is_strict: bool,
+) -> Written {
+    let total = roots.iter().map(|&root| features.text_of(root) as usize).sum();
+    let mut writer = Writer { is_strict, total, is_rustdoc: generator == Some(Root::Rustdoc), ..Writer::default() };
     for &root in roots {
         let mut walk = page.walk(root);
         while let Some(event) = walk.next() {
@@ -85,6 +102,21 @@ pub(super) fn serialize(
 struct List {
     /// The next number of an `ol`.
     number: Option<u64>,
+    /// What the numbers are written with: `1`, `a`, `A`.
+    style: u8,
+}
+
+impl List {
+    /// The mark of the next item of a numbered list.
+    fn next(&mut self) -> Option<String> {
+        let number = self.number?;
+        self.number = Some(number.saturating_add(1));
+        let letter = |first: u8| char::from(first + (number.saturating_sub(1) % 26) as u8);
+        Some(match self.style {
+            first @ (b'a' | b'A') => format!("{}. ", letter(first)),
+            _ => format!("{number}. "),
+        })
+    }
 }
 
 struct Table {
@@ -110,6 +142,14 @@ struct Writer {
     signature: Option<usize>,
     skipped: Option<NodeId>,
     is_rustdoc: bool,
+    invalid_formulas: usize,
+    /// Whether links on lines of their own and phrases of the furniture are left out.
+    is_strict: bool,
+    /// Bytes of text that are to come.
+    total: usize,
+    /// Whether the text comes from a link, and how much of the block did.
+    is_in_link: bool,
+    link_bytes: usize,
 }
 
 impl Writer {
@@ -120,7 +160,12 @@ impl Writer {
             return false;
         }
         let Some(tag) = page.tag(node) else { return false };
+        if math::is_formula_node(page, node) {
+            self.push_formula(page, node);
+            return true;
+        }
         match tag {
+            "a" => self.is_in_link = page.attribute(node, "href").is_some(),
             "br" => self.line_end(),
             "pre" if self.is_in_data_table() => {}
             "pre" => {
@@ -130,19 +175,17 @@ impl Writer {
             "ul" | "ol" | "menu" => {
                 self.break_block();
                 let start = page.attribute(node, "start").and_then(|start| start.parse().ok()).unwrap_or(1);
-                self.lists.push(List { number: (tag == "ol").then_some(start) });
+                let style = page.attribute(node, "type").and_then(|style| style.bytes().next()).unwrap_or(b'1');
+                self.lists.push(List { number: (tag == "ol").then_some(start), style });
             }
             "li" => {
                 self.break_block();
                 let indent = "  ".repeat(self.lists.len().saturating_sub(1).min(16));
-                let mark = match self.lists.last_mut().and_then(|list| list.number.as_mut()) {
-                    Some(number) => {
-                        *number = number.saturating_add(1);
-                        format!("{}. ", *number - 1)
-                    }
-                    None => "- ".to_owned(),
-                };
-                self.prefix = indent + &mark;
+                self.prefix = indent + &self.lists.last_mut().and_then(List::next).unwrap_or_else(|| "- ".to_owned());
+            }
+            "table" if is_code_table(page, features, node) => {
+                self.push_code(page, features, node);
+                return true;
             }
             "table" => {
                 self.break_block();
@@ -172,6 +215,8 @@ impl Writer {
     fn leave(&mut self, page: &Document, node: NodeId) {
         let Some(tag) = page.tag(node) else { return };
         match tag {
+            "a" => self.is_in_link = false,
+            "h1" if self.is_strict && self.text.len() * 2 < self.total => self.start_anew(),
             "ul" | "ol" | "menu" => {
                 self.break_block();
                 self.lists.pop();
@@ -231,6 +276,21 @@ impl Writer {
         }
         self.needs_space = false;
         self.text.push_str(word);
+        self.link_bytes += if self.is_in_link { word.len() } else { 0 };
+    }
+
+    /// A formula as a word of its own, between dollars.
+    fn push_formula(&mut self, page: &Document, node: NodeId) {
+        let Some(formula) = math::formula_of_node(page, node) else {
+            self.invalid_formulas += 1;
+            return;
+        };
+        let mark = if formula.display { "$$" } else { "$" };
+        let latex = formula.latex.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.push_word(&format!("{mark}{latex}{mark}"));
+        let end = self.text.len();
+        let start = end - latex.len() - 2 * mark.len();
+        self.spans.push(Span { kind: SpanKind::Math, start, end, lang: None, display: Some(formula.display) });
     }
 
     fn line_end(&mut self) {
@@ -257,6 +317,16 @@ impl Writer {
         }
     }
 
+    /// Drops what came before the title, and the title: a strict extraction is the text of the article.
+    fn start_anew(&mut self) {
+        self.text.clear();
+        self.spans.clear();
+        self.block = 0;
+        self.previous = 0..0;
+        self.link_bytes = 0;
+        self.needs_space = false;
+    }
+
     fn end_row(&mut self) {
         self.end_block();
         if let Some(table) = self.tables.last_mut() {
@@ -267,12 +337,20 @@ impl Writer {
     fn end_block(&mut self) {
         self.trim_block();
         self.needs_space = false;
+        let link_bytes = std::mem::take(&mut self.link_bytes);
         if self.text.len() == self.block {
             return;
         }
         let current = &self.text[self.block..];
+        let letters = current.bytes().filter(|b| !b.is_ascii_whitespace()).count();
+        if self.is_strict && (link_bytes * 10 > letters * 9 || furniture::is_furniture(current)) {
+            self.text.truncate(self.block);
+            self.spans.retain(|span| span.end <= self.block);
+            return;
+        }
         if current.len() > REPEAT_BYTES_MIN && *current == self.text[self.previous.clone()] {
             self.text.truncate(self.block);
+            self.spans.retain(|span| span.end <= self.block);
             return;
         }
         self.previous = self.block..self.text.len();
@@ -292,7 +370,7 @@ impl Writer {
                 Event::Enter(node) | Event::Leave(node) => node,
             };
             // A block inside code is set on lines of its own.
-            if page.tag(node) == Some("div") && !code.is_empty() && !code.ends_with('\n') {
+            if matches!(page.tag(node), Some("div" | "tr" | "li" | "p")) && !code.is_empty() && !code.ends_with('\n') {
                 code.push('\n');
             }
             if event == Event::Leave(node) {
@@ -307,6 +385,8 @@ impl Writer {
             }
             lang = lang.or_else(|| code_language(page, node));
         }
+        let around = page.parent(node).into_iter().chain(page.parent(node).and_then(|parent| page.parent(parent)));
+        let lang = lang.or_else(|| around.into_iter().find_map(|node| code_language(page, node)));
         let code = code.trim_end().trim_start_matches(['\n', '\r']);
         // A first line that is indented keeps its blanks: they are part of the code.
         self.text.push_str(code);
@@ -315,6 +395,7 @@ impl Writer {
             self.previous = start..start;
         }
         self.block = self.text.len();
+        let lang = lang.or_else(|| code::detect_language(code).map(str::to_owned));
         self.push_span(SpanKind::Code, start, lang);
     }
 
@@ -324,15 +405,15 @@ impl Writer {
         if end > start {
             let outside = self.spans.iter().rposition(|span| span.start < start).map_or(0, |at| at + 1);
             self.spans.truncate(outside);
-            self.spans.push(Span { kind, start, end, lang });
+            self.spans.push(Span { kind, start, end, lang, display: None });
         }
     }
 
-    fn finish(mut self) -> (String, Vec<Span>) {
+    fn finish(mut self) -> Written {
         self.tables.clear();
         self.end_block();
         self.text.truncate(self.text.trim_end_matches('\n').len());
-        (self.text, self.spans)
+        Written { text: self.text, spans: self.spans, invalid_formulas: self.invalid_formulas }
     }
 }
 
@@ -390,11 +471,27 @@ fn is_layout(page: &Document, table: NodeId) -> bool {
     })
 }
 
-/// The language in a class such as `language-rust` or `rust`.
+/// The language that an element's class names; `rust` alone is rustdoc's.
 fn code_language(page: &Document, node: NodeId) -> Option<String> {
-    let class = page.attribute(node, "class")?;
-    class.split_ascii_whitespace().find_map(|name| {
-        let named = name.strip_prefix("language-").or_else(|| name.strip_prefix("lang-"));
-        named.or((name == "rust").then_some(name)).map(str::to_owned)
-    })
+    let data = page.attribute(node, "data-lang").or(page.attribute(node, "data-language"));
+    code::language_of_class(page.attribute(node, "class").unwrap_or_default())
+        .or_else(|| data.and_then(|name| code::language_of_class(&format!("lang-{name}"))))
+}
+
+/// Whether all that a table shows is code: a listing with a row a line.
+fn is_code_table(page: &Document, features: &Features, table: NodeId) -> bool {
+    let mut walk = page.walk(table);
+    let mut has_code = false;
+    while let Some(event) = walk.next() {
+        let Event::Enter(node) = event else { continue };
+        if features.is_pruned(node) {
+            walk.skip_children(node);
+        } else if page.tag(node) == Some("code") {
+            has_code = true;
+            walk.skip_children(node);
+        } else if page.tag(node) == Some("pre") || page.text(node).is_some_and(|text| !text.trim().is_empty()) {
+            return false;
+        }
+    }
+    has_code && features.links[table.index()] == 0
 }

@@ -84,7 +84,9 @@ impl TokenSink for Guard {
 
 /// Parses a whole page.
 pub(super) fn parse(text: &str) -> Tree {
-    let builder = TreeBuilder::new(Sink::new(), TreeBuilderOpts::default());
+    // Scripts do not run here, so what a page shows without them is content like any other.
+    let options = TreeBuilderOpts { scripting_enabled: false, ..TreeBuilderOpts::default() };
+    let builder = TreeBuilder::new(Sink::new(), options);
     let tokenizer = Tokenizer::new(Guard { builder, n_tokens: Cell::new(0) }, TokenizerOpts::default());
     let input = BufferQueue::default();
     let mut rest = StrTendril::from(text);

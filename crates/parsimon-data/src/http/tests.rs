@@ -53,7 +53,9 @@ fn payloads() {
     check("Transfer-Encoding: chunked\r\n", b"2\r\nte\r\n2\r\nxt", Ok(b"text"));
     check("Transfer-Encoding: chunked\r\n", b"2\r\nte\r\nffffffffffffffff\r\nxt", Ok(b"text"));
     check("Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n", &chunk(&gzip(b"text")), Ok(b"text"));
-    check("Content-Encoding: br\r\n", b"text", Err(HttpError::Unsupported { encoding: "br".into() }));
+    check("Content-Encoding: compress\r\n", b"text", Err(HttpError::Unsupported { encoding: "compress".into() }));
+    check("Content-Encoding: br\r\n", b"\x0b\x02\x80hello\x03", Ok(b"hello"));
+    check("Content-Encoding: br\r\n", b"plain text", Ok(b"plain text"));
 }
 
 fn chunk(bytes: &[u8]) -> Vec<u8> {

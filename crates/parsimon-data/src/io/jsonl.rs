@@ -48,10 +48,12 @@ impl JsonlWriter {
     }
 }
 
-/// Reads the lines of a `.jsonl.zst` file.
+/// Reads the lines of a file: `.zst`, `.gz`, or plain.
 pub struct JsonlReader {
     path: PathBuf,
-    lines: BufReader<zstd::stream::read::Decoder<'static, BufReader<File>>>,
+    lines: Box<dyn BufRead + Send>,
+    /// Whether a last line without an end is a fault: in the files that a run writes.
+    must_end: bool,
     line: Vec<u8>,
     number: u64,
 }
@@ -64,8 +66,17 @@ impl JsonlReader {
     /// [`FormatError::Io`].
     pub fn open(path: &Path) -> Result<JsonlReader, FormatError> {
         let file = File::open(path).map_err(|e| FormatError::io(path, "open", e))?;
-        let decoder = zstd::stream::read::Decoder::new(file).map_err(|e| FormatError::io(path, "decompress", e))?;
-        Ok(JsonlReader { path: path.to_owned(), lines: BufReader::new(decoder), line: Vec::new(), number: 0 })
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let lines: Box<dyn BufRead + Send> = match extension {
+            Some("zst") => {
+                let decoder = zstd::stream::read::Decoder::new(file);
+                Box::new(BufReader::new(decoder.map_err(|e| FormatError::io(path, "decompress", e))?))
+            }
+            Some("gz") => Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file))),
+            _ => Box::new(BufReader::new(file)),
+        };
+        let must_end = extension == Some("zst");
+        Ok(JsonlReader { path: path.to_owned(), lines, must_end, line: Vec::new(), number: 0 })
     }
 
     /// The next line without its end; `None` behind the last.
@@ -84,6 +95,7 @@ impl JsonlReader {
             Ok(0) => Ok(None),
             Ok(_) => match self.line.strip_suffix(b"\n") {
                 Some(line) => Ok(Some(line)),
+                None if !self.must_end && self.line.len() < LINE_BYTES_MAX as usize => Ok(Some(&self.line)),
                 None => Err(malformed(format!("line {} is cut off or too long", self.number))),
             },
         }

@@ -32,6 +32,19 @@ pub struct TokenizerOptions {
     pub seed: u64,
 }
 
+/// Trains a byte-level BPE tokenizer on all documents of `files` (rows with `id` and `text`) and returns it as JSON.
+///
+/// # Errors
+///
+/// [`CurateError`]: files that cannot be read, no text, cancellation.
+pub fn train_tokenizer(
+    files: &[PathBuf],
+    options: &TokenizerOptions,
+    control: &Control<'_>,
+) -> Result<String, CurateError> {
+    train(files, options, HeldOut::NONE, control)
+}
+
 /// Trains on the documents of `files` that are not held out and returns the `tokenizer.json`.
 pub(crate) fn train(
     files: &[PathBuf],

@@ -90,6 +90,62 @@ pub struct Status {
     pub packed: bool,
 }
 
+/// The state of a task.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct TaskState {
+    /// The task.
+    pub task: String,
+    /// `done`, or what is wrong with it: `missing`, `stale` (made from other inputs), or the output that differs from its hash.
+    pub state: String,
+}
+
+/// Checks every task of the run in `out` against its manifest and the hashes of its outputs.
+///
+/// # Errors
+///
+/// [`CurateError::Format`] when there is no plan.
+pub fn verify(out: &Path) -> Result<Vec<TaskState>, CurateError> {
+    let plan = Plan::read(out)?;
+    let n = plan.shards.len();
+    let mut states = Vec::new();
+    let mut check = |task: String, inputs: Option<String>| -> Option<Manifest> {
+        let found: Option<Manifest> = read_json(&Manifest::path(out, &task)).ok();
+        let state = match (&found, &inputs) {
+            (None, _) => "missing".to_owned(),
+            (Some(manifest), Some(inputs)) if manifest.inputs != *inputs => "stale".to_owned(),
+            (Some(_), None) => "stale".to_owned(),
+            (Some(manifest), _) => {
+                let is_wrong =
+                    |output: &&OutputInfo| hash_file(out, &output.path).map_or(true, |found| found != **output);
+                manifest
+                    .outputs
+                    .iter()
+                    .find(is_wrong)
+                    .map_or("done".to_owned(), |output| format!("damaged: {}", output.path))
+            }
+        };
+        let is_done = state == "done";
+        states.push(TaskState { task, state });
+        found.filter(|_| is_done)
+    };
+    let extracted: Vec<Option<Manifest>> =
+        (0..n).map(|shard| check(format!("extract-{shard:05}"), Some(extract_inputs(&plan, shard)))).collect();
+    let extracted: Option<Vec<Manifest>> = extracted.into_iter().collect();
+    let inputs = extracted.map(|extracted| outputs_hash(&plan, &extracted));
+    let documents: Vec<Option<Manifest>> =
+        (0..n).map(|shard| check(format!("documents-{shard:05}"), inputs.clone())).collect();
+    if plan.recipe.tokenizer.is_some() {
+        let documents: Option<Vec<Manifest>> = documents.into_iter().collect();
+        let inputs = documents.as_ref().map(|documents| outputs_hash(&plan, documents));
+        let tokenizer = check("tokenizer".to_owned(), inputs);
+        let inputs = documents
+            .zip(tokenizer)
+            .map(|(documents, tokenizer)| outputs_hash(&plan, &[&documents[..], &[tokenizer]].concat()));
+        check("pack".to_owned(), inputs);
+    }
+    Ok(states)
+}
+
 /// Reads how far the run in `out` is. Every manifest that counts is verified against its outputs.
 ///
 /// # Errors

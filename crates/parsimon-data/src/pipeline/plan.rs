@@ -11,11 +11,23 @@ use crate::extract::Extractor;
 use crate::io;
 
 /// Version of the files in an output folder.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Folders and files that a run makes in its output folder.
-const OUTPUTS: [&str; 9] =
-    ["plan.json", "done", "extracted", "documents", "rejects", "stats.json", "tokenizer.json", "tokens", "heldout.txt"];
+const OUTPUTS: [&str; 12] = [
+    "plan.json",
+    "done",
+    "extracted",
+    "documents",
+    "rejects",
+    "code",
+    "math",
+    "qa",
+    "stats.json",
+    "tokenizer.json",
+    "tokens",
+    "heldout.txt",
+];
 
 /// One input file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -71,10 +83,19 @@ impl Plan {
         Ok(Plan {
             version: VERSION,
             code_version: format!("{}+extract{}", env!("CARGO_PKG_VERSION"), Extractor::VERSION),
-            recipe_hash: recipe.hash(),
+            recipe_hash: recipe.hash()?,
             recipe: recipe.clone(),
             shards,
         })
+    }
+
+    /// Freezes the plan in `out` without running it.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Runner::run`] for a folder of another plan.
+    pub fn write(&self, out: &Path, force: bool) -> Result<(), CurateError> {
+        self.claim(out, force)
     }
 
     /// The plan in an output folder.

@@ -11,11 +11,11 @@ use std::io::Write;
 
 use super::manifest::{Manifest, extract_inputs, outputs_hash};
 use super::plan::Plan;
-use super::{apply, extract};
-use crate::dedup::{ExactIndex, Position};
+use super::stages::Stages;
+use super::{apply, extract, fates};
 use crate::error::CurateError;
 use crate::io::OutputFile;
-use crate::pack::{self, HeldOut, PackOptions, TokenIndex};
+use crate::pack::{self, HeldOut, PackOptions, TokenIndex, TokenizerOptions};
 use crate::stats::{Funnel, StageCounts};
 
 /// How a plan is run. None of it changes what is written.
@@ -122,65 +122,153 @@ impl Runner {
     }
 }
 
+/// A task of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardTask {
+    /// Records to rows.
+    Extract,
+    /// Rows to documents; needs every shard's rows.
+    Documents,
+}
+
+impl ShardTask {
+    /// The task called `name`.
+    pub fn from_name(name: &str) -> Option<ShardTask> {
+        match name {
+            "extract" => Some(ShardTask::Extract),
+            "documents" => Some(ShardTask::Documents),
+            _ => None,
+        }
+    }
+}
+
+/// What became of a task.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct ShardDone {
+    /// The task.
+    pub task: String,
+    /// Whether it was done before.
+    pub was_done: bool,
+    /// Rows or documents that it wrote.
+    pub rows: u64,
+}
+
+impl Runner {
+    /// Does one task of one shard of the plan in `out`, if it is not done: a pure function of the plan, the inputs and, for
+    /// [`ShardTask::Documents`], the rows of all shards. Any number of processes and machines may run tasks on one folder; two that run
+    /// the same one write the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runner::run`]; a shard that the plan does not have; documents before every shard has its rows.
+    pub fn run_shard(
+        &self,
+        out: &Path,
+        task: ShardTask,
+        shard: usize,
+        control: &Control<'_>,
+    ) -> Result<ShardDone, CurateError> {
+        let plan = Plan::read(out)?;
+        if shard >= plan.shards.len() {
+            let reason = format!("the plan has shards 0 to {}", plan.shards.len() - 1);
+            return Err(CurateError::BadArgument { what: "the shard", given: shard.to_string(), reason });
+        }
+        let (manifest, is_new) = match task {
+            ShardTask::Extract => extract_shard(&plan, &Stages::new(&plan.recipe)?, shard, out, control)?,
+            ShardTask::Documents => {
+                let extracted = (0..plan.shards.len())
+                    .map(|at| {
+                        Manifest::load(out, &format!("extract-{at:05}"), &extract_inputs(&plan, at)).ok_or_else(|| {
+                            let folder = out.to_owned();
+                            CurateError::NotFound { folder, what: "the finished task", id: format!("extract-{at:05}") }
+                        })
+                    })
+                    .collect::<Result<Vec<_>, _>>()?;
+                let fates = fates::decide(&plan, out)?;
+                document_shard(&plan, shard, &fates[shard], &outputs_hash(&plan, &extracted), out, control)?
+            }
+        };
+        Ok(ShardDone { task: manifest.task, was_done: !is_new, rows: manifest.rows })
+    }
+}
+
+fn extract_shard(
+    plan: &Plan,
+    stages: &Stages<'_>,
+    shard: usize,
+    out: &Path,
+    control: &Control<'_>,
+) -> Result<(Manifest, bool), CurateError> {
+    match Manifest::load(out, &format!("extract-{shard:05}"), &extract_inputs(plan, shard)) {
+        Some(manifest) => {
+            control.progress.advance(plan.shards[shard].bytes);
+            Ok((manifest, false))
+        }
+        None => extract::run(plan, stages, shard, out, control).map(|manifest| (manifest, true)),
+    }
+}
+
+fn document_shard(
+    plan: &Plan,
+    shard: usize,
+    fates: &[fates::Fate],
+    inputs: &str,
+    out: &Path,
+    control: &Control<'_>,
+) -> Result<(Manifest, bool), CurateError> {
+    control.cancel.check().map_err(|_| CurateError::Cancelled)?;
+    match Manifest::load(out, &format!("documents-{shard:05}"), inputs) {
+        Some(manifest) => Ok((manifest, false)),
+        None => apply::run(plan, shard, fates, inputs, out, control).map(|manifest| (manifest, true)),
+    }
+}
+
 fn run_stages(plan: &Plan, out: &Path, control: &Control<'_>) -> Result<Report, CurateError> {
     let n = plan.shards.len();
     let total: u64 = plan.shards.iter().map(|shard| shard.bytes).sum();
+    let stages = Stages::new(&plan.recipe)?;
     control.progress.start("extract", Some(total), Unit::Bytes);
     let extracted = (0..n)
         .into_par_iter()
-        .map(|shard| match Manifest::load(out, &format!("extract-{shard:05}"), &extract_inputs(plan, shard)) {
-            Some(manifest) => {
-                control.progress.advance(plan.shards[shard].bytes);
-                Ok((manifest, false))
-            }
-            None => extract::run(plan, shard, out, control).map(|manifest| (manifest, true)),
-        })
+        .map(|shard| extract_shard(plan, &stages, shard, out, control))
         .collect::<Result<Vec<_>, CurateError>>()?;
     let (extracted, mut is_new): (Vec<_>, Vec<_>) = extracted.into_iter().unzip();
 
-    let keys = (0..n).map(|shard| apply::read_keys(out, shard)).collect::<Result<Vec<_>, _>>()?;
-    let mut index = ExactIndex::default();
-    for (shard, keys) in keys.iter().enumerate() {
-        for (row, &key) in keys.iter().enumerate() {
-            index.insert(key, Position { shard: shard as u32, row: row as u32 });
-        }
-    }
+    let fates = fates::decide(plan, out)?;
     control.progress.start("deduplicate", Some(n as u64), Unit::Items("shards"));
     let inputs = outputs_hash(plan, &extracted);
     let documents = (0..n)
         .into_par_iter()
-        .map(|shard| {
-            control.cancel.check().map_err(|_| CurateError::Cancelled)?;
-            match Manifest::load(out, &format!("documents-{shard:05}"), &inputs) {
-                Some(manifest) => Ok((manifest, false)),
-                None => apply::run(shard, &keys[shard], &index, &inputs, out, control).map(|manifest| (manifest, true)),
-            }
-        })
+        .map(|shard| document_shard(plan, shard, &fates[shard], &inputs, out, control))
         .collect::<Result<Vec<_>, CurateError>>()?;
     let (documents, is_new_too): (Vec<_>, Vec<_>) = documents.into_iter().unzip();
     is_new.iter_mut().zip(is_new_too).for_each(|(is_new, too)| *is_new |= too);
 
-    let files: Vec<PathBuf> = (0..n).map(|shard| out.join(format!("documents/{shard:05}.jsonl.zst"))).collect();
-    let tokenizer = train_tokenizer(plan, &documents, &files, out, control)?;
-    let packed = pack_tokens(plan, &documents, &tokenizer, &files, out, control)?;
-
-    let mut funnel = Funnel::new(&[&extract::STAGES[..], &[apply::STAGE]].concat());
+    let mut funnel = Funnel::new(&[&Stages::names(&plan.recipe)[..], &[apply::STAGE]].concat());
     extracted.iter().chain(&documents).for_each(|manifest| funnel.merge(&manifest.funnel));
-    let index: TokenIndex = read_json(&out.join("tokens/index.json"))?;
     let shards_done = is_new.iter().filter(|&&is_new| is_new).count() as u64;
-    Ok(Report {
+    let mut report = Report {
         preset: plan.recipe.preset.clone(),
         inputs: plan.shards.iter().map(|shard| shard.path.clone()).collect(),
         funnel: funnel.stages().to_vec(),
         documents: documents.iter().map(|manifest| manifest.rows).sum(),
         text_bytes: documents.iter().map(|manifest| manifest.text_bytes).sum(),
-        heldout: Heldout { documents: packed.heldout.0, bytes: packed.heldout.1 },
-        tokens: index.tokens,
-        vocab_size: index.vocab_size,
+        heldout: Heldout { documents: 0, bytes: 0 },
+        tokens: 0,
+        vocab_size: 0,
         shards_done,
         shards_skipped: n as u64 - shards_done,
         seconds: 0.0,
-    })
+    };
+    let Some(options) = &plan.recipe.tokenizer else { return Ok(report) };
+    let files: Vec<PathBuf> = (0..n).map(|shard| out.join(format!("documents/{shard:05}.jsonl.zst"))).collect();
+    let tokenizer = train_tokenizer(plan, options, &documents, &files, out, control)?;
+    let packed = pack_tokens(plan, &documents, &tokenizer, &files, out, control)?;
+    let index: TokenIndex = read_json(&out.join("tokens/index.json"))?;
+    report.heldout = Heldout { documents: packed.heldout.0, bytes: packed.heldout.1 };
+    (report.tokens, report.vocab_size) = (index.tokens, index.vocab_size);
+    Ok(report)
 }
 
 /// Which documents are held out, by how the text is spread.
@@ -194,6 +282,7 @@ fn held_out(documents: &[Manifest]) -> HeldOut {
 
 fn train_tokenizer(
     plan: &Plan,
+    options: &TokenizerOptions,
     documents: &[Manifest],
     files: &[PathBuf],
     out: &Path,
@@ -203,7 +292,7 @@ fn train_tokenizer(
     if let Some(manifest) = Manifest::load(out, "tokenizer", &inputs) {
         return Ok(manifest);
     }
-    let json = pack::train(files, &plan.recipe.tokenizer, held_out(documents), control)?;
+    let json = pack::train(files, options, held_out(documents), control)?;
     let mut file = OutputFile::create(out, "tokenizer.json")?;
     file.write_all(json.as_bytes()).map_err(|e| parsimon_core::io::FormatError::io(file.path(), "write", e))?;
     let manifest = Manifest {

@@ -12,7 +12,7 @@ use parsimon_core::io::FormatError;
 pub enum WarcError {
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error("{}: at byte {offset}: the gzip member is damaged: {reason}", file.display())]
+    #[error("{}: at byte {offset}: the compressed member is damaged: {reason}", file.display())]
     BadMember { file: PathBuf, offset: u64, reason: String },
     #[error("{}: at byte {offset}: not a WARC record header: {reason}", file.display())]
     BadHeader { file: PathBuf, offset: u64, reason: String },
@@ -22,8 +22,6 @@ pub enum WarcError {
     Truncated { file: PathBuf, offset: u64, needed: u64, available: u64 },
     #[error("{}: at byte {offset}: the record has {given} bytes, the limit is {limit}", file.display())]
     RecordTooLarge { file: PathBuf, offset: u64, given: u64, limit: u64 },
-    #[error("{}: at byte {offset}: {what} is not read", file.display())]
-    Unsupported { file: PathBuf, offset: u64, what: &'static str },
 }
 
 impl WarcError {
@@ -35,8 +33,7 @@ impl WarcError {
             | WarcError::BadHeader { offset, .. }
             | WarcError::BadLength { offset, .. }
             | WarcError::Truncated { offset, .. }
-            | WarcError::RecordTooLarge { offset, .. }
-            | WarcError::Unsupported { offset, .. } => Some(*offset),
+            | WarcError::RecordTooLarge { offset, .. } => Some(*offset),
         }
     }
 }
@@ -56,8 +53,7 @@ impl Diagnose for WarcError {
             | WarcError::BadHeader { file, .. }
             | WarcError::BadLength { file, .. }
             | WarcError::Truncated { file, .. }
-            | WarcError::RecordTooLarge { file, .. }
-            | WarcError::Unsupported { file, .. } => Some(file),
+            | WarcError::RecordTooLarge { file, .. } => Some(file),
         }
     }
 

@@ -24,6 +24,11 @@ impl HeaderFields {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Fields made by us, in order.
+    pub(crate) fn from_pairs<const N: usize>(pairs: [(&str, String); N]) -> HeaderFields {
+        HeaderFields(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
     /// Parses the lines after the first one; a line without a colon is skipped.
     pub(crate) fn parse(block: &[u8]) -> Result<HeaderFields, String> {
         let mut fields: Vec<(String, String)> = Vec::new();

@@ -1,4 +1,4 @@
-//! One gzip member, inflated: whole where that is possible, in a window otherwise.
+//! One gzip member or Zstandard frame, inflated: whole where that is possible, in a window otherwise.
 //!
 //! libdeflate inflates a member about twice as fast as a streaming inflater, and its safe binding does not say how many compressed
 //! bytes it used. A member ends with the CRC-32 and the length of its content, both known after inflating, so its end is the first
@@ -9,6 +9,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::{DecompressionError, Decompressor};
+use zstd::stream::raw::Operation;
 
 /// The first bytes of every gzip member.
 pub(super) const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b, 0x08];
@@ -32,7 +33,31 @@ pub(super) struct Member {
     at: usize,
     /// Inflated bytes that were consumed altogether.
     consumed: u64,
-    stream: Option<Decompress>,
+    stream: Option<Stream>,
+}
+
+/// A streaming inflater.
+enum Stream {
+    Gzip(Box<Decompress>),
+    Zstd(Box<zstd::stream::raw::Decoder<'static>>),
+}
+
+impl Stream {
+    /// Inflates some of `input` into `output`: bytes taken, bytes made, whether the member has ended.
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<(usize, usize, bool), String> {
+        match self {
+            Stream::Gzip(stream) => {
+                let (in_before, out_before) = (stream.total_in(), stream.total_out());
+                let status = stream.decompress(input, output, FlushDecompress::None).map_err(|e| e.to_string())?;
+                let (taken, made) = (stream.total_in() - in_before, stream.total_out() - out_before);
+                Ok((taken as usize, made as usize, status == Status::StreamEnd))
+            }
+            Stream::Zstd(stream) => {
+                let status = stream.run_on_buffers(input, output).map_err(|e| e.to_string())?;
+                Ok((status.bytes_read, status.bytes_written, status.remaining == 0))
+            }
+        }
+    }
 }
 
 impl Member {
@@ -59,8 +84,18 @@ impl Member {
             }
         }
         window.clear();
-        let stream = Some(Decompress::new_gzip(15));
+        let stream = Some(Stream::Gzip(Box::new(Decompress::new_gzip(15))));
         Member { start, next_in: start, fault: None, window, at: 0, consumed: 0, stream }
+    }
+
+    /// Starts the Zstandard frame at `start`; frames are read in a window always, which loses little there.
+    pub(super) fn open_zstd(start: usize, dictionary: &[u8], mut window: Vec<u8>) -> Member {
+        window.clear();
+        let (stream, fault) = match zstd::stream::raw::Decoder::with_dictionary(dictionary) {
+            Ok(stream) => (Some(Stream::Zstd(Box::new(stream))), None),
+            Err(error) => (None, Some(MemberFault::Damaged(error.to_string()))),
+        };
+        Member { start, next_in: start, fault, window, at: 0, consumed: 0, stream }
     }
 
     /// Inflated bytes that are ready.
@@ -96,21 +131,19 @@ impl Member {
             let Some(stream) = &mut self.stream else { return };
             let filled = self.window.len();
             self.window.resize(filled + STEP, 0);
-            let (in_before, out_before) = (stream.total_in(), stream.total_out());
-            let result = stream.decompress(&data[self.next_in..], &mut self.window[filled..], FlushDecompress::None);
-            let taken = (stream.total_in() - in_before) as usize;
-            let produced = (stream.total_out() - out_before) as usize;
+            let result = stream.step(&data[self.next_in..], &mut self.window[filled..]);
+            let (taken, made) = result.as_ref().map_or((0, 0), |&(taken, made, _)| (taken, made));
             self.next_in += taken;
-            self.window.truncate(filled + produced);
+            self.window.truncate(filled + made);
             match result {
-                Ok(Status::StreamEnd) => self.stream = None,
-                Ok(Status::Ok | Status::BufError) if taken == 0 && produced == 0 => {
+                Ok((_, _, true)) => self.stream = None,
+                Ok((0, 0, false)) => {
                     self.fault = Some(MemberFault::Clipped);
                     self.stream = None;
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    self.fault = Some(MemberFault::Damaged(error.to_string()));
+                Err(reason) => {
+                    self.fault = Some(MemberFault::Damaged(reason));
                     self.stream = None;
                 }
             }

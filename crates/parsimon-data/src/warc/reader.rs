@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use libdeflater::Decompressor;
 use parsimon_core::io::Map;
 
+use super::arc::{self, ArcHead};
 use super::error::WarcError;
 use super::header::{self, HEADER_BYTES_MAX, HeaderFields};
 use super::member::{GZIP_MAGIC, Member, MemberFault};
+use super::zstd_frame::{self, Frame};
 use crate::http::HttpMessage;
+
+/// What [`WarcRecord::version`] is for a record of an ARC file.
+const ARC: &str = "arc";
 
 /// How far the reader looks for the next sound record behind a damaged one.
 const RESYNC_BYTES_MAX: usize = 16 << 20;
@@ -43,7 +48,7 @@ pub struct Location {
 /// One record: its header fields and its block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WarcRecord {
-    /// The version that its first line names: `1.0` or `1.1`.
+    /// The version that its first line names: `1.0` or `1.1`; `arc` in an ARC file.
     pub version: String,
     /// The header fields.
     pub fields: HeaderFields,
@@ -106,6 +111,9 @@ pub struct WarcReader<B> {
     inflater: Decompressor,
     pending: Option<WarcError>,
     has_ended: bool,
+    is_arc: bool,
+    /// What the frames of a Zstandard file were compressed with, if its first frame says so.
+    dictionary: Vec<u8>,
 }
 
 impl WarcReader<Map> {
@@ -132,6 +140,8 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
             inflater: Decompressor::new(),
             pending: None,
             has_ended: false,
+            is_arc: false,
+            dictionary: Vec::new(),
         }
     }
 
@@ -156,7 +166,20 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
                 self.member = Some(Member::open(&self.data, self.pos, &mut self.inflater, window, cap));
                 continue;
             }
-            return self.step_plain().map(Some);
+            match zstd_frame::at(&self.data[self.pos..], self.options.member_bytes_max) {
+                Some(Ok(Frame::Data)) => {
+                    let window = std::mem::take(&mut self.spare);
+                    self.member = Some(Member::open_zstd(self.pos, &self.dictionary, window));
+                }
+                Some(Ok(Frame::Skip { length, dictionary })) => {
+                    self.pos += length;
+                    self.dictionary = dictionary.unwrap_or(std::mem::take(&mut self.dictionary));
+                }
+                Some(Err(reason)) => {
+                    return Err(WarcError::BadMember { file: self.file.clone(), offset: self.pos as u64, reason });
+                }
+                None => return self.step_plain().map(Some),
+            }
         }
     }
 
@@ -164,6 +187,7 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
         let start = self.pos;
         let rest = &self.data[start..];
         let head = self.parse_head(start, &rest[..rest.len().min(HEADER_BYTES_MAX)], rest.len() > HEADER_BYTES_MAX)?;
+        self.is_arc |= head.version == ARC;
         let available = (rest.len() - head.length) as u64;
         let is_partial = head.content_length > available;
         self.check_length(start, head.content_length)?;
@@ -197,6 +221,7 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
             Err(_) if member.fault.is_some() => return self.leave_member(member).map(|()| None),
             head => head?,
         };
+        self.is_arc |= head.version == ARC;
         member.consume(head.length);
         self.check_length(start, head.content_length)?;
         let wanted = head.content_length as usize;
@@ -246,14 +271,16 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
     }
 
     fn parse_head(&self, offset: usize, window: &[u8], has_more: bool) -> Result<Head, WarcError> {
-        let bad = |reason: &str| WarcError::BadHeader {
-            file: self.file.clone(),
+        let file = self.file.clone();
+        let bad = move |reason: &str| WarcError::BadHeader {
+            file: file.clone(),
             offset: offset as u64,
             reason: reason.to_owned(),
         };
-        if window.starts_with(b"filedesc:") {
-            let file = self.file.clone();
-            return Err(WarcError::Unsupported { file, offset: offset as u64, what: "the older ARC format" });
+        if arc::is_first_record(window) || self.is_arc {
+            let head = arc::parse_head(window).map_err(|reason| bad(&reason))?;
+            let ArcHead { length, fields, content_length } = head;
+            return Ok(Head { version: ARC.to_owned(), fields, length, content_length });
         }
         let is_warc = window.starts_with(b"WARC/1.");
         if !is_warc && !(b"WARC/1.".starts_with(window)) {
@@ -296,7 +323,7 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
     /// Moves to the next place behind `pos` where a record starts, or to the end.
     fn resync(&mut self, error: &WarcError) {
         self.member = None;
-        if matches!(error, WarcError::Truncated { .. } | WarcError::Unsupported { .. }) {
+        if matches!(error, WarcError::Truncated { .. }) {
             self.has_ended = true;
             return;
         }
@@ -305,7 +332,11 @@ impl<B: Deref<Target = [u8]>> WarcReader<B> {
         let window = &window[..window.len().min(RESYNC_BYTES_MAX)];
         let is_gzip = self.data[self.pos.min(self.data.len())..].starts_with(&GZIP_MAGIC[..2])
             || matches!(error, WarcError::BadMember { .. });
-        let found = if is_gzip {
+        let is_zstd = self.data[self.pos.min(self.data.len())..].starts_with(&zstd_frame::MAGIC)
+            || matches!(error, WarcError::BadMember { .. }) && self.data.starts_with(&zstd_frame::MAGIC);
+        let found = if is_zstd {
+            memchr::memmem::find(window, &zstd_frame::MAGIC)
+        } else if is_gzip {
             memchr::memmem::find_iter(window, GZIP_MAGIC).find(|&at| starts_a_record(&window[at..]))
         } else {
             let plain = memchr::memmem::find_iter(window, b"\nWARC/1.");

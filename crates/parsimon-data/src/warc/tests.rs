@@ -109,7 +109,9 @@ fn faults_are_named_and_survived() {
     check(plain("4000000000", "abc").as_bytes(), &["RecordTooLarge"], 1);
     // A length beyond the file's end, within the limit: the record is partial, and nothing can follow it.
     check(plain("999", "abc").as_bytes(), &["Truncated"], 1);
-    check(b"filedesc://x.arc 0.0.0.0 20000101000000 text/plain 9\n", &["Unsupported"], 0);
+    check(b"filedesc://x.arc 0.0.0.0 20000101000000 text/plain 0\n", &["BadHeader"], 1);
+    check(b"filedesc://x.arc 0.0.0.0 20000101000000 text/plain -9\n", &["BadHeader"], 0);
+    check(b"filedesc://x.arc text/plain 9\n", &["BadHeader"], 0);
     let fields = "X: 1\r\n".repeat(300);
     check(format!("WARC/1.0\r\n{fields}Content-Length: 0\r\n\r\n\r\n\r\n").as_bytes(), &["BadHeader"], 1);
     let long = "x".repeat(70 << 10);
@@ -172,4 +174,39 @@ proptest! {
         }
         prop_assert!(read(&bytes, WarcOptions::default()).len() <= 16);
     }
+}
+
+/// Frames of Zstandard: one a record, one for all, with a dictionary in front, damaged, clipped.
+#[test]
+fn zstandard_files() {
+    let records: Vec<String> = (0..5).map(|n| plain("4", &format!("abc{n}"))).collect();
+    let frames: Vec<Vec<u8>> =
+        records.iter().map(|record| zstd::bulk::compress(record.as_bytes(), 3).unwrap()).collect();
+    let blocks = |bytes: &[u8]| -> Vec<String> {
+        let records = read(bytes, WarcOptions::default()).into_iter();
+        records.map(|item| item.map_or_else(|e| format!("{e:?}"), |r| String::from_utf8(r.block).unwrap())).collect()
+    };
+    let expected = ["abc0", "abc1", "abc2", "abc3", "abc4"];
+    let file = frames.concat();
+    assert_eq!(blocks(&file), expected);
+    let second = &read(&file, WarcOptions::default())[1];
+    assert_eq!(second.as_ref().unwrap().location().offset, frames[0].len() as u64);
+    assert_eq!(second.as_ref().unwrap().location().length, Some(frames[1].len() as u64));
+    assert_eq!(blocks(&zstd::bulk::compress(records.concat().as_bytes(), 3).unwrap()), expected);
+
+    // Raw content is a dictionary too; frames that need one cannot be read without it.
+    let raw = records.concat().into_bytes();
+    let mut compressor = zstd::bulk::Compressor::with_dictionary(3, &raw).unwrap();
+    let body: Vec<u8> = records.iter().flat_map(|record| compressor.compress(record.as_bytes()).unwrap()).collect();
+    for dictionary in [raw.clone(), zstd::bulk::compress(&raw, 3).unwrap()] {
+        let head = [&[0x5d, 0x2a, 0x4d, 0x18][..], &(dictionary.len() as u32).to_le_bytes(), &dictionary].concat();
+        assert_eq!(blocks(&[&head[..], &body].concat()), expected);
+        assert!(blocks(&head[..head.len() - 1])[0].contains("BadMember"));
+    }
+    let mut damaged = file.clone();
+    damaged[frames[0].len() + 10] ^= 0x55;
+    let found = blocks(&damaged);
+    assert_eq!(found.iter().filter(|block| block.starts_with("abc")).count(), 4, "{found:?}");
+    let clipped = blocks(&file[..file.len() - 20]);
+    assert!(clipped[..4] == expected[..4] && clipped[4].contains("Truncated"), "{clipped:?}");
 }

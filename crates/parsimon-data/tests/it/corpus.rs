@@ -37,7 +37,7 @@ fn pack(dir: &Path) -> String {
 /// The demo's recipe with a tokenizer and shards that suit a small sample.
 fn recipe() -> Recipe {
     let mut recipe = Recipe::preset(Preset::Demo);
-    recipe.tokenizer.vocab_size = 1000;
+    recipe.tokenizer.as_mut().unwrap().vocab_size = 1000;
     recipe.tokens_per_shard = 50_000;
     recipe
 }

@@ -5,4 +5,10 @@
 mod charset;
 mod corpus;
 mod extract;
+mod golden;
+mod main_content;
+mod models;
+mod pages;
+mod rules;
+mod stages;
 mod warc;
