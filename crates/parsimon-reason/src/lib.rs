@@ -32,5 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+pub mod answer;
 
 pub use action::{Action, ReasonError};
+pub use answer::Grader;

@@ -1,0 +1,1 @@
+//! How each data set reads its answers and compares them.

@@ -1,0 +1,3 @@
+//! Tests through the public interface, most of them on the golden files of `data/reasoning`.
+
+mod grader;
