@@ -21,7 +21,6 @@ use compare::{Rules, canonical, equal};
 use eval::{Budget, Stop};
 use expr::Answer;
 pub use extract::extract;
-pub(crate) use extract::{boxed, last_number};
 use normalize::{normalize, text_key};
 
 /// Longest answer that is read, in bytes.
