@@ -15,6 +15,7 @@ mod train;
 pub use domain::{Game, GameRecord, Op, State, Step, generate, read_games, solving_leaves};
 pub use evolve::{Ablation, EvolveConfig, EvolveError, MethodTable, RoundReport, Selected, evolve};
 pub use features::{FEATURES, features};
+pub(crate) use mlp::crc32;
 pub use mlp::{Mlp, MlpError};
 pub use play::{Found, Player, SearchSettings};
 pub use text::TinyPolicy;

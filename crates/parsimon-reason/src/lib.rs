@@ -3,10 +3,13 @@
 
 mod action;
 pub mod answer;
+pub mod cache;
 pub mod compat;
 pub mod countdown;
 mod error;
 pub mod ledger;
+#[cfg(feature = "http")]
+pub mod llm;
 pub mod policy;
 pub mod problem;
 pub mod rstar;

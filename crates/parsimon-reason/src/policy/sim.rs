@@ -295,7 +295,8 @@ impl Policy for NoisyChains {
                 .ok_or_else(|| PolicyError::NoCandidate { what: format!("problem {}", request.problem) })?;
             let mut samples = Vec::with_capacity(request.n);
             for index in 0..request.n {
-                let mut rng = SplitMix64::new(request.seed ^ (index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                // Not a multiple of the generator's own increment: that would shift one stream along another.
+                let mut rng = SplitMix64::new(SplitMix64::new(request.seed).next_u64() ^ (index as u64).wrapping_mul(0xD134_2543_DE82_EF95));
                 samples.push(self.complete(chain, &request.prompt, &mut rng));
             }
             // A token is about four bytes; the count only gives budgets something to hold on to.

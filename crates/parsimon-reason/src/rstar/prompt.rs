@@ -101,7 +101,7 @@ pub fn answers_as_steps(record: &Record) -> (String, usize) {
 
 /// The hint of a finishing action: what was found on the path.
 pub fn hint(record: &Record) -> String {
-    let thoughts: Vec<&str> = record.thoughts().map(|(_, thought)| thought.trim()).collect();
+    let thoughts: Vec<&str> = record.thoughts().map(|(_, thought)| thought).collect();
     if !thoughts.is_empty() {
         return format!("Hint: {}", thoughts.join(" "));
     }

@@ -4,6 +4,8 @@ mod countdown;
 mod evaluators;
 mod extract;
 mod grader;
+#[cfg(feature = "http")]
+mod http;
 mod math_tree;
 mod replay;
 mod rstar;

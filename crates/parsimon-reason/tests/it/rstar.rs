@@ -175,7 +175,8 @@ fn verdicts_of_the_discriminator() {
                 continue;
             }
             assert_eq!(verdict.majority.as_deref(), expect["majority"].as_str());
-            assert_eq!(verdict.majority_share, number(&expect["majority_conf"]));
+            // A quotient here, a sum of quotients there.
+            assert!((verdict.majority_share - number(&expect["majority_conf"])).abs() < 1e-12);
             for (first, score) in &verdict.scores {
                 let answer = traces[*first].answer.as_deref().expect("survivors have answers");
                 assert!((score - number(&expect["scores"][answer])).abs() < 1e-12, "{case}");
