@@ -14,6 +14,8 @@ pub mod policy;
 pub mod problem;
 pub mod rstar;
 pub mod rstar_math;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+pub mod sandbox;
 pub mod search;
 pub mod solution;
 pub mod tree;

@@ -1,7 +1,5 @@
 //! The known-case tables of the grader, its speed limit on hostile input, and the pairs that must never be equal.
 
-use std::time::{Duration, Instant};
-
 use parsimon_reason::Grader;
 use serde_json::Value;
 
@@ -38,4 +36,44 @@ fn known_cases() {
         assert!(agree * 100 >= rows * 98 && false_positives == 0, "{agree} of {rows}, {false_positives} false positives");
         total + rows
     });
+}
+
+/// Inputs that ask for unbounded work: each must end, in a step budget, and count as not equal.
+#[test]
+fn hostile_inputs_end() {
+    let grader = Grader::strict();
+    let deep = format!("{}1{}", "(".repeat(5000), ")".repeat(5000));
+    let long = "9".repeat(16 << 10);
+    let sum = vec!["\\sqrt{2}"; 2000].join("+");
+    let list = (0..2000).map(|i| i.to_string()).collect::<Vec<_>>().join(", ");
+    let reversed = (0..2000).rev().map(|i| i.to_string()).collect::<Vec<_>>().join(", ");
+    let tower = "2^{".repeat(100) + "2" + &"}".repeat(100);
+    for (gold, pred) in [
+        ("10^{10^{10}}", "10^{10^{11}}"),
+        ("1000000000!", "999999999!"),
+        (deep.as_str(), "2"),
+        (long.as_str(), "1"),
+        (sum.as_str(), "3"),
+        (list.as_str(), reversed.as_str()),
+        (tower.as_str(), "3"),
+        ("\\boxed{", "\\boxed"),
+        ("\\frac{\\frac{", "\\begin{pmatrix}"),
+        ("|||||||||||1", "1"),
+        ("\u{0}\u{1}\u{2}", "a"),
+    ] {
+        for (gold, pred) in [(gold, pred), (pred, gold)] {
+            assert!(!grader.verify(gold, pred).equal, "{:.40} and {:.40}", gold, pred);
+        }
+    }
+}
+
+proptest::proptest! {
+    /// No text makes the grader panic, and what it can read equals itself.
+    #[test]
+    fn any_text_is_graded(text in "[0-9a-z\\\\{}()^_+*/|,.= \\[\\]$!-]{0,60}") {
+        let grader = Grader::strict();
+        grader.verify(&text, "1");
+        let read = parsimon_reason::answer::Parsed::read(&text);
+        proptest::prop_assert!(read.text().is_empty() || grader.verify(&text, &text).equal || text.trim().is_empty() || read.text().trim_matches([' ', '.', ',', ':', '$']).is_empty() || grader.compare(&read, &read).method != parsimon_reason::answer::Method::Structure);
+    }
 }

@@ -102,7 +102,7 @@ fn contains(actual: &Value, wanted: &Value) -> bool {
 
 enum Outcome {
     Samples(Completion),
-    Values(Vec<f64>, Usage),
+    Values(Vec<f64>),
     Error(PolicyError),
 }
 
@@ -128,7 +128,7 @@ fn call(case: &Value, url: &str, wait: &Arc<Counted>) -> Outcome {
         let texts: Vec<&str> = texts.iter().map(text).collect();
         let mut usage = Usage::default();
         return match RewardClient::new(kind, style, config).score_texts(&texts, &mut usage) {
-            Ok(values) => Outcome::Values(values, usage),
+            Ok(values) => Outcome::Values(values),
             Err(error) => Outcome::Error(error),
         };
     }
@@ -213,7 +213,7 @@ fn recorded_exchanges() {
                     assert!(expect["error"].is_null(), "{id}: an error was expected");
                     check_samples(id, expect, completion);
                 }
-                Outcome::Values(values, _) => {
+                Outcome::Values(values) => {
                     for (value, wanted) in values.iter().zip(items(&expect["values"])) {
                         assert!((value - number(wanted)).abs() < 1e-12, "{id}");
                     }

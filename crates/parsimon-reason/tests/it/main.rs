@@ -9,6 +9,8 @@ mod http;
 mod math_tree;
 mod replay;
 mod rstar;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+mod sandbox;
 mod sim;
 
 use std::path::Path;

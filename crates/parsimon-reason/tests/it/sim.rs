@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use parsimon_core::CancelFlag;
 use parsimon_reason::answer::evaluators::Evaluator;
 use parsimon_reason::ledger::NoClock;
-use parsimon_reason::policy::{Chain, NoisyChains, Noise, Request, Sampling};
+use parsimon_reason::policy::{Chain, NoisyChains, Noise, Request, Sampling, request_seed};
 use parsimon_reason::rstar::{DiscriminateConfig, Prompts, RstarConfig, discriminate, generate, merge_traces};
 use parsimon_reason::rstar_math::Env;
 use parsimon_reason::solution::{Answered, Candidate};
@@ -44,7 +44,7 @@ fn usable_chains_and_votes() {
             let mut right = [0usize; 3];
             let mut first = 0usize;
             for (problem, gold) in &problems {
-                let request = Request { problem: &problem.id, tag: "0", prompt: problem.text.clone(), n: 32, stops: Vec::new(), sampling: Sampling::default(), seed: 99 + problem.id.len() as u64 * 7 + problem.id.parse::<u64>().expect("a number") };
+                let request = Request { problem: &problem.id, tag: "0", prompt: problem.text.clone(), n: 32, stops: Vec::new(), sampling: Sampling::default(), seed: request_seed(1, &problem.id, "sample", 0, "0", 0) };
                 let reply = policy.propose(&[request]).expect("chains never fail");
                 let answers: Vec<String> = reply.samples[0].iter().map(|sample| Evaluator::Number.answer(&sample.text).expect("an answer")).collect();
                 let is_right = |answer: &str| Evaluator::Number.equal(&gold.replace(',', ""), answer);
