@@ -15,7 +15,12 @@ fn main() {
         None => Ablation::None,
         Some(name) => serde_json::from_value(name.into()).unwrap_or(Ablation::None),
     };
-    let config = EvolveConfig { train: train.parse().expect("a number"), rounds: rounds.parse().expect("a number"), seed: seed.parse().expect("a number"), ablation };
+    let config = EvolveConfig {
+        train: train.parse().expect("a number"),
+        rounds: rounds.parse().expect("a number"),
+        seed: seed.parse().expect("a number"),
+        ablation,
+    };
     let cancel = CancelFlag::new();
     let start = std::time::Instant::now();
     evolve(&config, &eval, None, Control { progress: &NoProgress, cancel: &cancel }, |report, _| {

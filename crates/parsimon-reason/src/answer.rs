@@ -87,7 +87,13 @@ impl Parsed {
             from += 1;
         }
         let Some(raw) = extract(&text[from..]) else {
-            return Parsed { raw: String::new(), normalized: String::new(), key: String::new(), answer: None, too_long };
+            return Parsed {
+                raw: String::new(),
+                normalized: String::new(),
+                key: String::new(),
+                answer: None,
+                too_long,
+            };
         };
         let normalized = normalize(&raw);
         let key = text_key(&normalized);

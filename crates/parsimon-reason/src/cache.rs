@@ -78,7 +78,12 @@ pub struct CachedValue<'a> {
 
 impl<'a> CachedValue<'a> {
     /// As [`CachedPolicy::new`].
-    pub fn new(id: impl Into<String>, inner: Option<&'a dyn ValueModel>, mode: CacheMode, store: &'a Mutex<Store>) -> Self {
+    pub fn new(
+        id: impl Into<String>,
+        inner: Option<&'a dyn ValueModel>,
+        mode: CacheMode,
+        store: &'a Mutex<Store>,
+    ) -> Self {
         CachedValue { inner, mode, store, id: id.into() }
     }
 }

@@ -129,7 +129,9 @@ impl Diagnose for LoadError {
 
     fn place(&self) -> Option<String> {
         match self {
-            LoadError::Json { line, .. } | LoadError::MissingField { line, .. } | LoadError::Text { line, .. } => Some(format!("line {line}")),
+            LoadError::Json { line, .. } | LoadError::MissingField { line, .. } | LoadError::Text { line, .. } => {
+                Some(format!("line {line}"))
+            }
             LoadError::Tree { tag, .. } => Some(format!("node {tag}")),
             _ => None,
         }

@@ -6,7 +6,7 @@ mod sim;
 use crate::error::{PolicyError, RunnerError};
 
 pub use scripted::ScriptedPolicy;
-pub use sim::{Chain, NoisyChains, Noise};
+pub use sim::{Chain, Noise, NoisyChains};
 
 /// How a completion is sampled.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
@@ -261,7 +261,14 @@ impl RunOutcome {
     /// A program that ended well with this observation.
     pub fn ok(observation: impl Into<String>) -> Self {
         let observation = observation.into();
-        RunOutcome { status: RunStatus::Ok, stdout: observation.clone(), observation, denied: false, cpu_ms: 0, wall_ms: 0 }
+        RunOutcome {
+            status: RunStatus::Ok,
+            stdout: observation.clone(),
+            observation,
+            denied: false,
+            cpu_ms: 0,
+            wall_ms: 0,
+        }
     }
 }
 

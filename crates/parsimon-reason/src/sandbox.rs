@@ -9,16 +9,19 @@
 //! What a kernel lacks is reported by [`Sandbox::check`]; without seccomp, or without both Landlock and a mount namespace, nothing is run
 //! unless [`Isolation::None`] was asked for by name.
 
-mod helper;
 mod parent;
 mod rules;
+mod stages;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use helper::helper_main;
+use crate::ledger::Clock;
+
 pub use parent::Sandbox;
+pub use stages::helper_main;
 
 /// How much isolation is demanded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -52,7 +55,7 @@ impl Default for Limits {
 }
 
 /// How jobs are run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SandboxConfig {
     /// The executable that calls [`helper_main`], and its first arguments.
     pub helper: (PathBuf, Vec<String>),
@@ -64,6 +67,17 @@ pub struct SandboxConfig {
     pub limits: Limits,
     /// How much isolation is demanded.
     pub isolation: Isolation,
+    /// Measures the wall clock of outcomes; the limit needs none.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for SandboxConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SandboxConfig")
+            .field("helper", &self.helper)
+            .field("python", &self.python)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Which layers this kernel gives.
@@ -103,4 +117,6 @@ struct Order {
     isolation: Isolation,
     /// What stage 1 reached.
     report: IsolationReport,
+    /// First arguments of the helper.
+    before: Vec<String>,
 }

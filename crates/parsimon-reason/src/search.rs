@@ -49,7 +49,8 @@ pub trait Steps {
     /// # Errors
     ///
     /// Whatever stops the search.
-    fn expand(&mut self, tree: &Tree<Self::Data>, leaves: &[NodeId]) -> Result<Vec<Vec<Child<Self::Data>>>, SolveError>;
+    fn expand(&mut self, tree: &Tree<Self::Data>, leaves: &[NodeId])
+    -> Result<Vec<Vec<Child<Self::Data>>>, SolveError>;
 
     /// Whether to stop before the next batch: cancelled, or out of budget.
     fn stop(&mut self) -> bool {
@@ -176,7 +177,8 @@ fn wave<S: Steps>(
 ) -> Result<Vec<RolloutTrace>, SolveError> {
     let mut cursors: Vec<Cursor> = (0..width)
         .map(|i| {
-            let mut cursor = Cursor { at: None, rollout: first + i, steps: 0, pended: None, trace: RolloutTrace::default() };
+            let mut cursor =
+                Cursor { at: None, rollout: first + i, steps: 0, pended: None, trace: RolloutTrace::default() };
             cursor.at = select(tree, config, cursor.rollout, NodeId::ROOT);
             repend(tree, config, &mut cursor);
             cursor
@@ -191,7 +193,12 @@ fn wave<S: Steps>(
     result.map(|()| cursors.into_iter().map(|cursor| cursor.trace).collect())
 }
 
-fn run_wave<S: Steps>(tree: &mut Tree<S::Data>, steps: &mut S, config: &GuidedConfig, cursors: &mut [Cursor]) -> Result<(), SolveError> {
+fn run_wave<S: Steps>(
+    tree: &mut Tree<S::Data>,
+    steps: &mut S,
+    config: &GuidedConfig,
+    cursors: &mut [Cursor],
+) -> Result<(), SolveError> {
     loop {
         let mut leaves: Vec<NodeId> = Vec::new();
         for cursor in cursors.iter_mut() {
@@ -209,7 +216,8 @@ fn run_wave<S: Steps>(tree: &mut Tree<S::Data>, steps: &mut S, config: &GuidedCo
         assert_eq!(batch.len(), leaves.len(), "an expansion answers every leaf");
         for (leaf, children) in leaves.iter().zip(batch) {
             let answers = attach(tree, config, *leaf, children);
-            let owner = cursors.iter_mut().find(|cursor| cursor.at == Some(*leaf)).expect("a leaf belongs to a rollout");
+            let owner =
+                cursors.iter_mut().find(|cursor| cursor.at == Some(*leaf)).expect("a leaf belongs to a rollout");
             owner.trace.answers.extend(answers);
             owner.trace.moves.push(Move::Expand(*leaf));
             for cursor in cursors.iter_mut().filter(|cursor| cursor.at == Some(*leaf)) {
@@ -261,7 +269,7 @@ fn select<D>(tree: &mut Tree<D>, config: &GuidedConfig, rollout: usize, id: Node
     let w = config.schedule.weight(config.c, rollout, config.rollouts);
     let best = tree.best_child(id, config.rule, w, |child| {
         let child = tree.node(child);
-        !child.terminal && !(config.exhaustion && child.exhausted)
+        !(child.terminal || config.exhaustion && child.exhausted)
     });
     if best.is_none() {
         tree.node_mut(id).terminal = true;

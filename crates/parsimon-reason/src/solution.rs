@@ -38,7 +38,8 @@ impl Answered {
     pub fn groups(&self) -> Vec<Group> {
         let parsed: Vec<Parsed> = self.candidates.iter().map(|candidate| Parsed::read(&candidate.answer)).collect();
         let same = |a: usize, b: usize| {
-            self.candidates[a].answer == self.candidates[b].answer || Grader::strict().compare(&parsed[a], &parsed[b]).equal
+            self.candidates[a].answer == self.candidates[b].answer
+                || Grader::strict().compare(&parsed[a], &parsed[b]).equal
         };
         self.groups_by(|index| !self.candidates[index].answer.trim().is_empty(), same)
     }

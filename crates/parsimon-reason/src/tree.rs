@@ -213,7 +213,8 @@ impl<D> Tree<D> {
         let mut at = Some(id);
         while let Some(id) = at {
             let node = self.node_mut(id);
-            node.pending = node.pending.checked_add_signed(by as i16).expect("selections are removed as often as they were added");
+            node.pending =
+                node.pending.checked_add_signed(by as i16).expect("selections are removed as often as they were added");
             at = self.parent(id);
         }
     }
@@ -228,10 +229,19 @@ impl<D> Tree<D> {
         for id in self.ids() {
             let node = self.node(id);
             assert_eq!(node.pending, 0, "a selection was never finished");
-            assert!(!bounded || node.q().abs() <= 1.0 + 1e-9, "the mean {} of {} left its bounds", node.q(), self.tag(id));
+            assert!(
+                !bounded || node.q().abs() <= 1.0 + 1e-9,
+                "the mean {} of {} left its bounds",
+                node.q(),
+                self.tag(id)
+            );
             if let Some(parent) = self.parent(id) {
                 // One visit may be the node's own first value.
-                assert!(node.visits <= self.node(parent).visits + 1, "{} was visited more often than its parent", self.tag(id));
+                assert!(
+                    node.visits <= self.node(parent).visits + 1,
+                    "{} was visited more often than its parent",
+                    self.tag(id)
+                );
             }
         }
     }

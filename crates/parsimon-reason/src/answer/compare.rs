@@ -17,19 +17,21 @@ pub(super) struct Rules {
 pub(super) fn equal(a: &Answer, b: &Answer, rules: Rules, budget: &mut Budget) -> Result<bool, Stop> {
     budget.spend(1)?;
     match (a, b) {
-        (Answer::Scalar(x), Answer::Scalar(y)) => {
-            Ok(identical(x, y, budget)? || rules.lenient && nearly(x, y, budget))
-        }
+        (Answer::Scalar(x), Answer::Scalar(y)) => Ok(identical(x, y, budget)? || rules.lenient && nearly(x, y, budget)),
         (Answer::Tuple(x), Answer::Tuple(y)) => ordered(x, y, rules, budget),
         (Answer::Set { items: x, .. }, Answer::Set { items: y, .. }) => unordered(x, y, rules, budget),
         (Answer::Union(x), Answer::Union(y)) => unordered(x, y, rules, budget),
         (Answer::Interval(x), Answer::Interval(y)) => intervals(x, y, rules, budget),
         (Answer::Matrix(x), Answer::Matrix(y)) => matrices(x, y, budget),
-        (Answer::Chain { items: x, ops: p }, Answer::Chain { items: y, ops: q }) => chains((x, p), (y, q), rules, budget),
+        (Answer::Chain { items: x, ops: p }, Answer::Chain { items: y, ops: q }) => {
+            chains((x, p), (y, q), rules, budget)
+        }
         (Answer::Interval(x), Answer::Tuple(y)) | (Answer::Tuple(y), Answer::Interval(x)) => {
             let kinds = rules.lenient || !x.lo_closed && !x.hi_closed;
             match y.as_slice() {
-                [Answer::Scalar(lo), Answer::Scalar(hi)] if kinds => Ok(identical(&x.lo, lo, budget)? && identical(&x.hi, hi, budget)?),
+                [Answer::Scalar(lo), Answer::Scalar(hi)] if kinds => {
+                    Ok(identical(&x.lo, lo, budget)? && identical(&x.hi, hi, budget)?)
+                }
                 _ => Ok(false),
             }
         }
@@ -211,7 +213,9 @@ fn left_name(left: &Answer) -> Option<String> {
         },
         Answer::Scalar(Expr::Abs(a)) if names_only(a) => Some(format!("|{a:?}|")),
         Answer::Scalar(Expr::Div(a, b)) if names_only(a) && names_only(b) => Some(format!("{a:?}/{b:?}")),
-        Answer::Tuple(items) if items.iter().all(|item| matches!(item, Answer::Scalar(Expr::Var(_)))) => Some(format!("{items:?}")),
+        Answer::Tuple(items) if items.iter().all(|item| matches!(item, Answer::Scalar(Expr::Var(_)))) => {
+            Some(format!("{items:?}"))
+        }
         _ => None,
     }
 }
@@ -299,7 +303,8 @@ fn canonical_set(items: Vec<Answer>, braces: bool) -> Answer {
     let is_chain = |item: &Answer| matches!(item, Answer::Chain { .. });
     let values = match flat.split_first() {
         Some((Answer::Chain { items, ops }, rest)) if !braces && !rest.is_empty() && !rest.iter().any(is_chain) => {
-            assignment(items, ops).map(|(_, value)| std::iter::once(value.clone()).chain(rest.iter().cloned()).collect())
+            assignment(items, ops)
+                .map(|(_, value)| std::iter::once(value.clone()).chain(rest.iter().cloned()).collect())
         }
         _ => None,
     };

@@ -49,10 +49,7 @@ impl Mul for Complex {
         if self.is_real() && other.is_real() {
             return (self.re * other.re).into();
         }
-        Complex {
-            re: self.re * other.re - self.im * other.im,
-            im: self.re * other.im + self.im * other.re,
-        }
+        Complex { re: self.re * other.re - self.im * other.im, im: self.re * other.im + self.im * other.re }
     }
 }
 

@@ -164,9 +164,8 @@ fn number(digits: &str, exp10: i64, budget: &mut Budget) -> Result<Complex, Stop
     if exp10.abs() > 400 {
         return Err(Stop::Budget);
     }
-    let mantissa = digits
-        .bytes()
-        .fold(Double::ZERO, |sum, digit| sum.scale(10.0) + Double::from(f64::from(digit - b'0')));
+    let mantissa =
+        digits.bytes().fold(Double::ZERO, |sum, digit| sum.scale(10.0) + Double::from(f64::from(digit - b'0')));
     let scale = Complex::from(10.0).powi(exp10.abs());
     let mantissa = Complex::from(mantissa);
     Ok(if exp10 < 0 { mantissa / scale } else { mantissa * scale })
@@ -241,7 +240,11 @@ pub(super) fn identical(a: &Expr, b: &Expr, budget: &mut Budget) -> Result<bool,
     a.variables(&mut names);
     b.variables(&mut names);
     let mut rng = SplitMix64::new(0x5EED_06AD_0E75);
-    if is_rational(a) && is_rational(b) { modular(a, b, &names, &mut rng, budget) } else { numeric(a, b, &names, &mut rng, budget) }
+    if is_rational(a) && is_rational(b) {
+        modular(a, b, &names, &mut rng, budget)
+    } else {
+        numeric(a, b, &names, &mut rng, budget)
+    }
 }
 
 fn modular(a: &Expr, b: &Expr, names: &[String], rng: &mut SplitMix64, budget: &mut Budget) -> Result<bool, Stop> {
@@ -267,8 +270,7 @@ fn numeric(a: &Expr, b: &Expr, names: &[String], rng: &mut SplitMix64, budget: &
     let (mut agreed, mut drawn) = (0, 0);
     while agreed < points {
         // Positive rationals with a power of two below them: exact in binary, inside the domain of roots and logarithms.
-        let values: Vec<_> =
-            names.iter().map(|name| (name.clone(), (1 + rng.below(4095)) as f64 / 1024.0)).collect();
+        let values: Vec<_> = names.iter().map(|name| (name.clone(), (1 + rng.below(4095)) as f64 / 1024.0)).collect();
         let mut field = Numeric { values: &values, largest: 0.0 };
         match (field.eval(a, budget), field.eval(b, budget)) {
             (Ok(x), Ok(y)) => {

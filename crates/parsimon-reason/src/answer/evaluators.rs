@@ -36,7 +36,9 @@ impl Evaluator {
             Evaluator::Number => number(completion),
             Evaluator::Math => extract(completion),
             Evaluator::YesNo => yes_no(after_marker(completion).unwrap_or(completion)).map(|yes| yes.to_string()),
-            Evaluator::Choice => choice(after_marker(completion).unwrap_or(completion)).map(|letter| letter.to_string()),
+            Evaluator::Choice => {
+                choice(after_marker(completion).unwrap_or(completion)).map(|letter| letter.to_string())
+            }
         }
     }
 
@@ -58,7 +60,8 @@ impl Evaluator {
     pub fn equal(self, gold: &str, answer: &str) -> bool {
         match self {
             Evaluator::Number | Evaluator::Math => {
-                gold == answer && !gold.is_empty() || Grader::strict().compare(&Parsed::read(gold), &Parsed::read(answer)).equal
+                gold == answer && !gold.is_empty()
+                    || Grader::strict().compare(&Parsed::read(gold), &Parsed::read(answer)).equal
             }
             Evaluator::YesNo | Evaluator::Choice => !gold.is_empty() && gold.eq_ignore_ascii_case(answer),
         }
@@ -97,11 +100,7 @@ fn first_number(text: &str) -> Option<String> {
 fn yes_no(text: &str) -> Option<bool> {
     let words = text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
     words.into_iter().find_map(|word| {
-        if YES.contains(&word.as_str()) {
-            Some(true)
-        } else {
-            NO.contains(&word.as_str()).then_some(false)
-        }
+        if YES.contains(&word.as_str()) { Some(true) } else { NO.contains(&word.as_str()).then_some(false) }
     })
 }
 

@@ -4,7 +4,10 @@
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Expr {
     /// Decimal digits without a point, and the power of ten that scales them.
-    Num { digits: String, exp10: i64 },
+    Num {
+        digits: String,
+        exp10: i64,
+    },
     /// A free variable with its subscript.
     Var(String),
     Pi,
@@ -122,12 +125,18 @@ pub(crate) enum Answer {
     /// Ordered components in round parentheses.
     Tuple(Vec<Answer>),
     /// A bare list of solutions, or a set in braces: unordered.
-    Set { items: Vec<Answer>, braces: bool },
+    Set {
+        items: Vec<Answer>,
+        braces: bool,
+    },
     Interval(Interval),
     Union(Vec<Answer>),
     Matrix(Vec<Vec<Expr>>),
     /// `items[0] ops[0] items[1] ops[1] ...`
-    Chain { items: Vec<Answer>, ops: Vec<Relation> },
+    Chain {
+        items: Vec<Answer>,
+        ops: Vec<Relation>,
+    },
 }
 
 impl Expr {

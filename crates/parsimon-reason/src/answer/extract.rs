@@ -32,7 +32,11 @@ fn extract_unmarked(text: &str) -> Option<String> {
         return Some(formula);
     }
     let words = text.split_whitespace().filter(|word| word.chars().filter(|c| c.is_alphabetic()).count() > 2).count();
-    if words > 2 && !text.contains('\\') { last_number(text).map(str::to_owned) } else { (!text.is_empty()).then(|| text.to_owned()) }
+    if words > 2 && !text.contains('\\') {
+        last_number(text).map(str::to_owned)
+    } else {
+        (!text.is_empty()).then(|| text.to_owned())
+    }
 }
 
 /// What stands after the last "answer is", up to the end of the sentence.
@@ -69,10 +73,8 @@ fn group_end(text: &str, open: usize) -> usize {
 pub(crate) fn boxed(text: &str) -> Option<String> {
     let mut boxes: Vec<(usize, usize, &str)> = Vec::new();
     let mut from = 0;
-    while let Some((at, name)) = ["\\boxed", "\\fbox"]
-        .into_iter()
-        .filter_map(|name| text[from..].find(name).map(|at| (from + at, name)))
-        .min()
+    while let Some((at, name)) =
+        ["\\boxed", "\\fbox"].into_iter().filter_map(|name| text[from..].find(name).map(|at| (from + at, name))).min()
     {
         let after = at + name.len();
         let gap = text[after..].len() - text[after..].trim_start().len();
@@ -169,7 +171,8 @@ pub(crate) fn last_number(text: &str) -> Option<&str> {
     let mut found = None;
     let mut at = 0;
     while at < bytes.len() {
-        let starts = bytes[at].is_ascii_digit() || (bytes[at] == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit));
+        let starts =
+            bytes[at].is_ascii_digit() || (bytes[at] == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit));
         if !starts {
             at += 1;
             continue;
@@ -193,7 +196,8 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let mut point = false;
     while end < bytes.len() {
-        let group = bytes[end] == b',' && digit(end + 1) && digit(end + 2) && digit(end + 3) && !digit(end + 4) && !point;
+        let group =
+            bytes[end] == b',' && digit(end + 1) && digit(end + 2) && digit(end + 3) && !digit(end + 4) && !point;
         if digit(end) || group {
             end += 1;
         } else if bytes[end] == b'.' && !point && digit(end + 1) {

@@ -17,7 +17,29 @@ pub(super) enum Token {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct NotMath(pub(super) &'static str);
 
-const WORDS: &[&str] = &["pmatrix", "bmatrix", "vmatrix", "Bmatrix", "matrix", "smallmatrix", "array", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "pi", "infty", "infinity", "inf", "arcsin", "arccos", "arctan"];
+const WORDS: &[&str] = &[
+    "pmatrix",
+    "bmatrix",
+    "vmatrix",
+    "Bmatrix",
+    "matrix",
+    "smallmatrix",
+    "array",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "log",
+    "ln",
+    "exp",
+    "pi",
+    "infty",
+    "infinity",
+    "inf",
+    "arcsin",
+    "arccos",
+    "arctan",
+];
 
 pub(super) fn lex(text: &str) -> Result<Vec<Token>, NotMath> {
     let chars: Vec<char> = text.chars().collect();
@@ -69,7 +91,14 @@ fn number(chars: &[char], start: usize, thousands: bool) -> (String, usize) {
         let grouped = thousands && !point && chars[at] == ',' && text.len() <= 3 * (1 + text.len() / 3);
         if digit(at) {
             text.push(chars[at]);
-        } else if grouped && at - start <= 3 + text.len() && digit(at + 1) && digit(at + 2) && digit(at + 3) && !digit(at + 4) && group_before(chars, start, at) {
+        } else if grouped
+            && at - start <= 3 + text.len()
+            && digit(at + 1)
+            && digit(at + 2)
+            && digit(at + 3)
+            && !digit(at + 4)
+            && group_before(chars, start, at)
+        {
             // The comma of a group of thousands.
         } else if chars[at] == '.' && !point && (digit(at + 1) || chars.get(at + 1) == Some(&'\\')) {
             point = true;

@@ -76,9 +76,8 @@ impl Modular<'_> {
         Ok(match expr {
             Expr::Num { digits, exp10 } => {
                 budget.spend(digits.len() as u64 / 8)?;
-                let mantissa = digits.bytes().fold(0, |sum, digit| {
-                    self.add(self.mul(sum, 10), u64::from(digit - b'0'))
-                });
+                let mantissa =
+                    digits.bytes().fold(0, |sum, digit| self.add(self.mul(sum, 10), u64::from(digit - b'0')));
                 let scale = self.pow(10, exp10.unsigned_abs());
                 self.mul(mantissa, if *exp10 < 0 { self.inverse(scale)? } else { scale })
             }

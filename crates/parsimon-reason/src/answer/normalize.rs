@@ -66,14 +66,61 @@ const SPELLINGS: &[(&str, &str)] = &[
 ];
 
 /// Commands whose argument is prose.
-const TEXT_COMMANDS: &[&str] = &["\\textbf", "\\textit", "\\textrm", "\\texttt", "\\textsf", "\\text", "\\mbox", "\\mathrm", "\\mathbf", "\\mathit", "\\rm", "\\bf"];
+const TEXT_COMMANDS: &[&str] = &[
+    "\\textbf", "\\textit", "\\textrm", "\\texttt", "\\textsf", "\\text", "\\mbox", "\\mathrm", "\\mathbf", "\\mathit",
+    "\\rm", "\\bf",
+];
 
 /// Plain words that follow a number as its unit.
 const UNITS: &[&str] = &[
-    "percentage", "percent", "pct", "degrees", "degree", "dollars", "dollar", "cents", "cent", "yuan", "euros", "euro", "meters", "meter",
-    "metres", "cm", "mm", "km", "kg", "feet", "foot", "inches", "inch", "miles", "mile", "mph", "hours", "hour", "minutes", "minute",
-    "seconds", "second", "days", "day", "weeks", "years", "year", "units", "unit", "square", "cubic", "people", "ways", "points",
-    "pounds", "apples", "students", "m",
+    "percentage",
+    "percent",
+    "pct",
+    "degrees",
+    "degree",
+    "dollars",
+    "dollar",
+    "cents",
+    "cent",
+    "yuan",
+    "euros",
+    "euro",
+    "meters",
+    "meter",
+    "metres",
+    "cm",
+    "mm",
+    "km",
+    "kg",
+    "feet",
+    "foot",
+    "inches",
+    "inch",
+    "miles",
+    "mile",
+    "mph",
+    "hours",
+    "hour",
+    "minutes",
+    "minute",
+    "seconds",
+    "second",
+    "days",
+    "day",
+    "weeks",
+    "years",
+    "year",
+    "units",
+    "unit",
+    "square",
+    "cubic",
+    "people",
+    "ways",
+    "points",
+    "pounds",
+    "apples",
+    "students",
+    "m",
 ];
 
 /// The answer in one spelling.
@@ -175,13 +222,19 @@ fn unwrap_texts(text: &str) -> String {
         let has_more = out.chars().chain(rest.chars()).any(|c| c.is_ascii_digit() || c.is_ascii_alphabetic());
         if matches!(word, "and" | "or" | "And" | "Or") {
             out.push(',');
-        } else if word.chars().count() <= 3 && word.chars().any(char::is_alphabetic) && !UNITS.contains(&word) || !has_more {
+        } else if word.chars().count() <= 3 && word.chars().any(char::is_alphabetic) && !UNITS.contains(&word)
+            || !has_more
+        {
             out.push_str(word);
         } else {
             // A unit: its exponent goes with it.
             let bare = rest.trim_start();
             if let Some(power) = bare.strip_prefix('^') {
-                let skip = if power.starts_with('{') { power.find('}').map_or(power.len(), |end| end + 1) } else { power.len().min(1) };
+                let skip = if power.starts_with('{') {
+                    power.find('}').map_or(power.len(), |end| end + 1)
+                } else {
+                    power.len().min(1)
+                };
                 rest = &power[skip..];
             }
             out.push(' ');
@@ -245,7 +298,10 @@ fn spaced_thousands(text: &str) -> bool {
     let first = groups.next().unwrap_or("");
     let rest: Vec<&str> = groups.collect();
     let digits = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
-    !rest.is_empty() && (1..=3).contains(&first.len()) && digits(first) && rest.iter().all(|group| group.len() == 3 && digits(group))
+    !rest.is_empty()
+        && (1..=3).contains(&first.len())
+        && digits(first)
+        && rest.iter().all(|group| group.len() == 3 && digits(group))
 }
 
 /// The form in which texts are compared: letters and digits, lower case where it is a word.

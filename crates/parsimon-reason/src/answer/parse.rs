@@ -191,9 +191,10 @@ impl Parser {
         match self.peek() {
             Some(Token::Number(_) | Token::Letter(_)) => true,
             Some(Token::Symbol(c)) => matches!(c, '(' | '[' | '{') || (*c == '|' && self.bars == 0),
-            Some(Token::Command(name)) => {
-                !matches!(name.as_str(), "cup" | "pm" | "mp" | "cdot" | "times" | "ast" | "div" | "}" | "cr" | "end" | "rfloor" | "rceil")
-            }
+            Some(Token::Command(name)) => !matches!(
+                name.as_str(),
+                "cup" | "pm" | "mp" | "cdot" | "times" | "ast" | "div" | "}" | "cr" | "end" | "rfloor" | "rceil"
+            ),
             _ => false,
         }
     }
@@ -327,7 +328,9 @@ impl Parser {
     /// `0.1\overline{6}` as the fraction that it is.
     fn repeating(&mut self, whole: &str, fraction: &str) -> Result<Expr, NotMath> {
         self.expect('{')?;
-        let Some(Token::Number(period)) = self.peek().cloned() else { return Err(NotMath("a period of digits is missing")) };
+        let Some(Token::Number(period)) = self.peek().cloned() else {
+            return Err(NotMath("a period of digits is missing"));
+        };
         self.at += 1;
         self.expect('}')?;
         if !period.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -373,8 +376,11 @@ impl Parser {
             "sqrt" => {
                 let mut degree = 2;
                 if self.take('[') {
-                    let Some(Token::Number(text)) = self.peek() else { return Err(NotMath("the degree of a root is not a number")) };
-                    degree = text.parse().ok().filter(|n| *n >= 2).ok_or(NotMath("the degree of a root is not a number"))?;
+                    let Some(Token::Number(text)) = self.peek() else {
+                        return Err(NotMath("the degree of a root is not a number"));
+                    };
+                    degree =
+                        text.parse().ok().filter(|n| *n >= 2).ok_or(NotMath("the degree of a root is not a number"))?;
                     self.at += 1;
                     self.expect(']')?;
                 }
@@ -408,7 +414,11 @@ impl Parser {
             return Ok(Answer::Set { items: Vec::new(), braces: true });
         }
         let items = self.list()?;
-        if self.take_command(&["}"]) { Ok(Answer::Set { items, braces: true }) } else { Err(NotMath("a set that is not closed")) }
+        if self.take_command(&["}"]) {
+            Ok(Answer::Set { items, braces: true })
+        } else {
+            Err(NotMath("a set that is not closed"))
+        }
     }
 
     fn call(&mut self, function: Function) -> Result<Expr, NotMath> {
@@ -430,7 +440,7 @@ impl Parser {
         } else {
             // Without brackets the argument is the product up to the next sign or function.
             let mut product = scalar(self.factor()?)?;
-            while self.starts_factor() && !self.command().is_some_and(|name| Function::named(name).is_some()) {
+            while self.starts_factor() && self.command().is_none_or(|name| Function::named(name).is_none()) {
                 product = product.mul(scalar(self.factor()?)?);
             }
             product
@@ -501,8 +511,9 @@ impl Parser {
 /// Greek letters and other names that are variables.
 fn is_symbol(name: &str) -> bool {
     const NAMES: &[&str] = &[
-        "alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "nu", "phi", "varphi", "psi", "rho", "sigma", "tau", "omega",
-        "Delta", "Gamma", "Omega", "Phi", "Theta", "ell", "xi", "eta", "zeta", "kappa", "Sigma", "Lambda",
+        "alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "nu", "phi", "varphi", "psi", "rho",
+        "sigma", "tau", "omega", "Delta", "Gamma", "Omega", "Phi", "Theta", "ell", "xi", "eta", "zeta", "kappa",
+        "Sigma", "Lambda",
     ];
     NAMES.contains(&name)
 }
@@ -510,10 +521,11 @@ fn is_symbol(name: &str) -> bool {
 /// `digits` read in a constant base from 2 to 36.
 fn in_base(digits: &str, base: &Expr) -> Result<Expr, NotMath> {
     let Expr::Num { digits: base, exp10: 0 } = base else { return Err(NotMath("a base that is not a number")) };
-    let base: u32 = base.parse().ok().filter(|base| (2..=36).contains(base)).ok_or(NotMath("a base that is not a number"))?;
-    let value = digits.chars().try_fold(0u128, |sum, c| {
-        sum.checked_mul(u128::from(base))?.checked_add(u128::from(c.to_digit(base)?))
-    });
+    let base: u32 =
+        base.parse().ok().filter(|base| (2..=36).contains(base)).ok_or(NotMath("a base that is not a number"))?;
+    let value = digits
+        .chars()
+        .try_fold(0u128, |sum, c| sum.checked_mul(u128::from(base))?.checked_add(u128::from(c.to_digit(base)?)));
     let value = value.ok_or(NotMath("digits that the base does not have"))?;
     Ok(Expr::Num { digits: value.to_string(), exp10: 0 })
 }

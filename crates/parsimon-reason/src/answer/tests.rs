@@ -3,7 +3,13 @@ use super::*;
 #[track_caller]
 fn check(gold: &str, pred: &str, expect: bool) {
     let verdict = Grader::strict().verify(gold, pred);
-    assert_eq!(verdict.equal, expect, "{gold:?} and {pred:?}: {verdict:?}\n{:?}\n{:?}", Parsed::read(gold), Parsed::read(pred));
+    assert_eq!(
+        verdict.equal,
+        expect,
+        "{gold:?} and {pred:?}: {verdict:?}\n{:?}\n{:?}",
+        Parsed::read(gold),
+        Parsed::read(pred)
+    );
 }
 
 #[test]

@@ -67,7 +67,12 @@ impl Store {
         let path = dir.join("records-00000.jsonl");
         let fail = |what: String| PolicyError::Cache { file: path.clone(), what };
         std::fs::create_dir_all(dir).map_err(|error| fail(error.to_string()))?;
-        let file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(|error| fail(error.to_string()))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(|error| fail(error.to_string()))?;
         file.try_lock().map_err(|_| fail("another process has it open".into()))?;
         let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
@@ -121,9 +126,10 @@ impl Store {
         let body = json!({ "v": 1, "key": key, "response": response }).to_string();
         let head = body.strip_suffix('}').expect("an object ends with a brace");
         let line = format!("{head},\"crc\":{}}}\n", crc32(body.as_bytes()));
-        self.file
-            .write_all(line.as_bytes())
-            .map_err(|error| PolicyError::Cache { file: self.path.clone(), what: format!("{} bytes were not written: {error}", line.len()) })?;
+        self.file.write_all(line.as_bytes()).map_err(|error| PolicyError::Cache {
+            file: self.path.clone(),
+            what: format!("{} bytes were not written: {error}", line.len()),
+        })?;
         self.records.insert(key.to_owned(), response);
         Ok(())
     }

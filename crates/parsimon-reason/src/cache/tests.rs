@@ -2,7 +2,15 @@ use super::*;
 use crate::policy::{Sampling, ScriptedPolicy};
 
 fn request(prompt: &str, n: usize) -> Request<'static> {
-    Request { problem: "p", tag: "0", prompt: prompt.into(), n, stops: vec!["\n".into()], sampling: Sampling::default(), seed: 5 }
+    Request {
+        problem: "p",
+        tag: "0",
+        prompt: prompt.into(),
+        n,
+        stops: vec!["\n".into()],
+        sampling: Sampling::default(),
+        seed: 5,
+    }
 }
 
 fn scripted() -> ScriptedPolicy {

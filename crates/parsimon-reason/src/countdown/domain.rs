@@ -231,8 +231,8 @@ pub fn read_games(text: &str) -> Result<Vec<GameRecord>, LoadError> {
     let mut games = Vec::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let line_number = at + 1;
-        let record: GameRecord =
-            serde_json::from_str(line).map_err(|error| LoadError::Json { line: line_number, what: error.to_string() })?;
+        let record: GameRecord = serde_json::from_str(line)
+            .map_err(|error| LoadError::Json { line: line_number, what: error.to_string() })?;
         // Four numbers up to 178 keep every product below 2^32.
         if record.game.numbers.iter().any(|number| *number == 0 || *number > 178) {
             return Err(LoadError::Text { line: line_number, what: "a number outside 1 to 178".into() });

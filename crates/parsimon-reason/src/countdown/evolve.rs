@@ -175,7 +175,12 @@ pub fn evolve(
     mut observe: impl FnMut(&RoundReport, &Selected),
 ) -> Result<(), EvolveError> {
     if config.rounds == 0 || config.train == 0 {
-        return Err(SolveError::Config { field: "rounds", value: config.rounds.to_string(), allowed: "1 or more, and 1 or more games" }.into());
+        return Err(SolveError::Config {
+            field: "rounds",
+            value: config.rounds.to_string(),
+            allowed: "1 or more, and 1 or more games",
+        }
+        .into());
     }
     let games = super::domain::generate(config.seed, config.train);
     let (first, mut models) = match resume {
@@ -312,14 +317,16 @@ pub(super) fn evaluate(models: &Selected, eval: &[Game], seed: u64, round: usize
     let player = Player { policy: Some(&models.policy), value: Some(&models.value) };
     let mut table = MethodTable::default();
     let search = settings(16, 8, 1.0, false);
-    let forest = SearchSettings { guided: GuidedConfig { rollouts: 5, ..search.guided }, candidates: 3, restarts: 5, ..search };
+    let forest =
+        SearchSettings { guided: GuidedConfig { rollouts: 5, ..search.guided }, candidates: 3, restarts: 5, ..search };
     let right = |flag: bool| f64::from(u8::from(flag));
     for (index, game) in eval.iter().enumerate() {
         let seed = |stage: &str| request_seed(seed, &index.to_string(), stage, round, "", 0);
         let start = game.start();
         let found = player.search(start, &search, seed("mcts"), |_| {})?;
         table.mcts += right(found.is_right(found.answered.best(), game.target));
-        table.mcts_verifier += right((0..found.answered.candidates.len()).any(|at| found.is_right(Some(at), game.target)));
+        table.mcts_verifier +=
+            right((0..found.answered.candidates.len()).any(|at| found.is_right(Some(at), game.target)));
         table.prefix_evaluations += found.prefix_evaluations as f64;
         table.generated_steps += found.generated_steps as f64;
         let trees = player.search(start, &forest, seed("forest"), |_| {})?;
@@ -330,7 +337,9 @@ pub(super) fn evaluate(models: &Selected, eval: &[Game], seed: u64, round: usize
         let k = (found.generated_steps / 3).max(1) as usize;
         let samples = player.sample(start, k, 1.0, &mut SplitMix64::new(seed("samples")));
         let hits = (0..k).filter(|at| samples.is_right(Some(*at), game.target)).count();
-        let best_of = |n: usize| first_max(samples.answered.candidates.iter().take(n).enumerate().map(|(at, one)| (at, one.value)));
+        let best_of = |n: usize| {
+            first_max(samples.answered.candidates.iter().take(n).enumerate().map(|(at, one)| (at, one.value)))
+        };
         table.k += k as f64;
         table.sample1 += hits as f64 / k as f64;
         table.pass_k += pass_at_k(k as u64, hits as u64, k as u64);

@@ -61,7 +61,11 @@ impl Mlp {
     pub fn random(seed: u64) -> Mlp {
         let mut rng = SplitMix64::new(seed);
         let mut weights = vec![0.0; WEIGHTS];
-        let scales = [(AT[0]..AT[1], 0.5 * (2.0f64 / 30.0).sqrt()), (AT[2]..AT[3], (2.0f64 / 128.0).sqrt()), (AT[4]..AT[5], 0.05)];
+        let scales = [
+            (AT[0]..AT[1], 0.5 * (2.0f64 / 30.0).sqrt()),
+            (AT[2]..AT[3], (2.0f64 / 128.0).sqrt()),
+            (AT[4]..AT[5], 0.05),
+        ];
         for (range, scale) in scales {
             for weight in &mut weights[range] {
                 *weight = (rng.next_normal() * scale) as f32;
@@ -85,8 +89,20 @@ impl Mlp {
         pass.y.resize(n, 0.0);
         let w = &self.weights;
         let level = Level::best();
-        vectorize(level, Dense { x: &pass.x, inputs: FEATURES, w: &w[..AT[1]], bias: &w[AT[1]..AT[2]], out: &mut pass.hidden1 });
-        vectorize(level, Dense { x: &pass.hidden1, inputs: HIDDEN, w: &w[AT[2]..AT[3]], bias: &w[AT[3]..AT[4]], out: &mut pass.hidden2 });
+        vectorize(
+            level,
+            Dense { x: &pass.x, inputs: FEATURES, w: &w[..AT[1]], bias: &w[AT[1]..AT[2]], out: &mut pass.hidden1 },
+        );
+        vectorize(
+            level,
+            Dense {
+                x: &pass.hidden1,
+                inputs: HIDDEN,
+                w: &w[AT[2]..AT[3]],
+                bias: &w[AT[3]..AT[4]],
+                out: &mut pass.hidden2,
+            },
+        );
         let (out, bias) = (&w[AT[4]..AT[5]], w[AT[5]]);
         for (y, hidden) in pass.y.iter_mut().zip(pass.hidden2.chunks_exact(HIDDEN)) {
             *y = bias + dot(hidden, out);
@@ -101,7 +117,9 @@ impl Mlp {
         scratch.d1.resize(n * HIDDEN, 0.0);
         let out = &w[AT[4]..AT[5]];
         let (g12, g_out) = gradient.split_at_mut(AT[4]);
-        for ((dy, hidden), d2) in dy.iter().zip(pass.hidden2.chunks_exact(HIDDEN)).zip(scratch.d2.chunks_exact_mut(HIDDEN)) {
+        for ((dy, hidden), d2) in
+            dy.iter().zip(pass.hidden2.chunks_exact(HIDDEN)).zip(scratch.d2.chunks_exact_mut(HIDDEN))
+        {
             for k in 0..HIDDEN {
                 g_out[k] += dy * hidden[k];
                 d2[k] = if hidden[k] > 0.0 { dy * out[k] } else { 0.0 };
@@ -148,7 +166,8 @@ impl Mlp {
         if expected != actual {
             return Err(MlpError::Checksum { expected, actual });
         }
-        let weights = body[head..].chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four bytes"))).collect();
+        let weights =
+            body[head..].chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four bytes"))).collect();
         Ok(Mlp { weights })
     }
 }

@@ -53,7 +53,11 @@ impl Found {
     }
 
     fn push(&mut self, step: &Step, value: f64) {
-        self.answered.candidates.push(Candidate { answer: step.next.numbers()[0].to_string(), value, text: String::new() });
+        self.answered.candidates.push(Candidate {
+            answer: step.next.numbers()[0].to_string(),
+            value,
+            text: String::new(),
+        });
     }
 }
 
@@ -83,7 +87,8 @@ impl Player<'_> {
         while !state.is_end() {
             let steps = state.steps();
             let chances = self.chances(&steps, 1.0);
-            let best = crate::solution::first_max(chances.iter().enumerate().map(|(at, p)| (at, f64::from(*p)))).expect("two numbers can be added");
+            let best = crate::solution::first_max(chances.iter().enumerate().map(|(at, p)| (at, f64::from(*p))))
+                .expect("two numbers can be added");
             state = steps[best].next;
         }
         state
@@ -138,7 +143,8 @@ impl Player<'_> {
         for restart in 0..settings.restarts.max(1) {
             let mut tree = Tree::new(None);
             let rng = SplitMix64::new(seed.wrapping_add(0x9E37_79B9 * (restart as u64 + 1)));
-            let mut steps = CountdownSteps { player: *self, start, settings, rng, prefix_evaluations: 0, generated_steps: 0 };
+            let mut steps =
+                CountdownSteps { player: *self, start, settings, rng, prefix_evaluations: 0, generated_steps: 0 };
             search(&mut tree, &mut steps, &settings.guided, |tree, traces| {
                 for id in traces.iter().flat_map(|trace| &trace.answers) {
                     let step = tree.data(*id).as_ref().expect("an answer is a step");
@@ -177,7 +183,11 @@ struct CountdownSteps<'a> {
 impl Steps for CountdownSteps<'_> {
     type Data = Option<Step>;
 
-    fn expand(&mut self, tree: &Tree<Option<Step>>, leaves: &[NodeId]) -> Result<Vec<Vec<Child<Option<Step>>>>, SolveError> {
+    fn expand(
+        &mut self,
+        tree: &Tree<Option<Step>>,
+        leaves: &[NodeId],
+    ) -> Result<Vec<Vec<Child<Option<Step>>>>, SolveError> {
         let mut all = Vec::with_capacity(leaves.len());
         for leaf in leaves {
             let state = tree.data(*leaf).as_ref().map_or(self.start, |step| step.next);

@@ -33,13 +33,17 @@ pub(super) fn read_state(text: &str) -> Option<State> {
         let left = self::numbers(left.trim().trim_end_matches(')'))?;
         // A step whose arithmetic, operands or remaining numbers are wrong is no state.
         let state = (2..=4).contains(&numbers.len()).then(|| State::new(&numbers, target))?;
-        let legal = state.steps().iter().any(|legal| legal.to_string().split('(').next() == Some(head) && legal.next.numbers() == left);
+        let legal = state
+            .steps()
+            .iter()
+            .any(|legal| legal.to_string().split('(').next() == Some(head) && legal.next.numbers() == left);
         if !legal {
             return None;
         }
         numbers = left;
     }
-    ((1..=4).contains(&numbers.len()) && numbers.iter().all(|number| *number < 1 << 16 || numbers.len() < 3)).then(|| State::new(&numbers, target))
+    ((1..=4).contains(&numbers.len()) && numbers.iter().all(|number| *number < 1 << 16 || numbers.len() < 3))
+        .then(|| State::new(&numbers, target))
 }
 
 fn numbers(text: &str) -> Option<Vec<u32>> {

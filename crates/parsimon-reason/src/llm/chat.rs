@@ -27,7 +27,14 @@ impl Turn {
     }
 }
 
-pub(super) fn request(config: &ClientConfig, turn: &Turn, n: usize, stops: &[String], sampling: &Sampling, seed: Option<u64>) -> Value {
+pub(super) fn request(
+    config: &ClientConfig,
+    turn: &Turn,
+    n: usize,
+    stops: &[String],
+    sampling: &Sampling,
+    seed: Option<u64>,
+) -> Value {
     let mut messages = Vec::new();
     if let Some(system) = &turn.system {
         messages.push(json!({ "role": "system", "content": system }));

@@ -86,7 +86,11 @@ pub struct ClientConfig {
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the key: configurations end up in logs.
-        f.debug_struct("ClientConfig").field("kind", &self.kind).field("url", &self.url).field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("ClientConfig")
+            .field("kind", &self.kind)
+            .field("url", &self.url)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,7 +132,11 @@ pub struct Client {
 impl Client {
     /// A client; nothing is sent yet.
     pub fn new(config: ClientConfig) -> Self {
-        Client { id: format!("{:?}:{}", config.kind, config.model).to_lowercase(), poster: Poster::new(&config), config }
+        Client {
+            id: format!("{:?}:{}", config.kind, config.model).to_lowercase(),
+            poster: Poster::new(&config),
+            config,
+        }
     }
 
     /// Completes a list of prompts in one request (several where the server takes one sequence at a time).
@@ -136,7 +144,14 @@ impl Client {
     /// # Errors
     ///
     /// [`PolicyError`].
-    pub fn complete(&self, prompts: &[&str], n: usize, stops: &[String], sampling: &Sampling, seed: Option<u64>) -> Result<Completion, PolicyError> {
+    pub fn complete(
+        &self,
+        prompts: &[&str],
+        n: usize,
+        stops: &[String],
+        sampling: &Sampling,
+        seed: Option<u64>,
+    ) -> Result<Completion, PolicyError> {
         let kind = self.config.kind;
         if stops.len() > kind.max_stops() {
             return Err(PolicyError::TooManyStops { given: stops.len(), limit: kind.max_stops() });
@@ -201,7 +216,14 @@ impl Client {
         self.chat(&turn, n, stops, sampling, seed)
     }
 
-    fn chat(&self, turn: &chat::Turn, n: usize, stops: &[String], sampling: &Sampling, seed: Option<u64>) -> Result<Completion, PolicyError> {
+    fn chat(
+        &self,
+        turn: &chat::Turn,
+        n: usize,
+        stops: &[String],
+        sampling: &Sampling,
+        seed: Option<u64>,
+    ) -> Result<Completion, PolicyError> {
         let mut completion = Completion::default();
         let body = chat::request(&self.config, turn, n, stops, sampling, seed);
         let reply = self.post("/v1/chat/completions", &body, seed, &mut completion.usage)?;
@@ -218,7 +240,9 @@ impl Client {
             }
         }
         let kind = self.config.kind;
-        completion.samples.push(samples.into_iter().map(|sample| wire::infer_stop(sample, &turn.prefill, stops, kind)).collect());
+        completion
+            .samples
+            .push(samples.into_iter().map(|sample| wire::infer_stop(sample, &turn.prefill, stops, kind)).collect());
         Ok(completion)
     }
 

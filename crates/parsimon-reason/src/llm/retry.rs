@@ -126,7 +126,12 @@ impl Poster {
             .and_then(|value| value.trim().parse::<u64>().ok())
             .map(|seconds| seconds.saturating_mul(1000));
         let limit = config.max_response_bytes;
-        let bytes = response.body_mut().with_config().limit(limit as u64 + 1).read_to_vec().map_err(|error| failure(&error, config))?;
+        let bytes = response
+            .body_mut()
+            .with_config()
+            .limit(limit as u64 + 1)
+            .read_to_vec()
+            .map_err(|error| failure(&error, config))?;
         if bytes.len() > limit {
             return Err(Failure::Final(PolicyError::ResponseTooLarge { limit }));
         }
@@ -142,8 +147,11 @@ impl Poster {
             // Python servers write numbers that JSON does not have; they become null, and null is no score.
             text = text.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null");
         }
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::Retry { what: format!("the reply is no JSON: {error}"), after: None, timeout: false })
+        serde_json::from_str(&text).map_err(|error| Failure::Retry {
+            what: format!("the reply is no JSON: {error}"),
+            after: None,
+            timeout: false,
+        })
     }
 }
 
@@ -160,16 +168,20 @@ impl Drop for Slot<'_> {
 fn failure(error: &ureq::Error, config: &ClientConfig) -> Failure {
     match error {
         ureq::Error::Timeout(_) => Failure::Retry { what: error.to_string(), after: None, timeout: true },
-        ureq::Error::BodyExceedsLimit(_) => Failure::Final(PolicyError::ResponseTooLarge { limit: config.max_response_bytes }),
-        ureq::Error::BadUri(what) => Failure::Final(PolicyError::BadSpec { backend: config.url.clone(), what: what.clone() }),
+        ureq::Error::BodyExceedsLimit(_) => {
+            Failure::Final(PolicyError::ResponseTooLarge { limit: config.max_response_bytes })
+        }
+        ureq::Error::BadUri(what) => {
+            Failure::Final(PolicyError::BadSpec { backend: config.url.clone(), what: what.clone() })
+        }
         other => Failure::Retry { what: other.to_string(), after: None, timeout: false },
     }
 }
 
 /// The message of an error body, or its beginning.
 fn message_of(text: &str) -> String {
-    let message = serde_json::from_str::<Value>(text)
-        .ok()
-        .and_then(|body| body.pointer("/error/message").or_else(|| body.get("message")).and_then(Value::as_str).map(str::to_owned));
+    let message = serde_json::from_str::<Value>(text).ok().and_then(|body| {
+        body.pointer("/error/message").or_else(|| body.get("message")).and_then(Value::as_str).map(str::to_owned)
+    });
     message.unwrap_or_else(|| text.chars().take(200).collect())
 }

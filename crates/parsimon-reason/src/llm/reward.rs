@@ -43,7 +43,13 @@ pub struct RewardClient {
 impl RewardClient {
     /// A client; nothing is sent yet. The kind of the configuration is not looked at.
     pub fn new(kind: RewardKind, style: RewardStyle, config: ClientConfig) -> Self {
-        RewardClient { id: format!("{kind:?}:{}", config.model).to_lowercase(), poster: Poster::new(&config), kind, style, config }
+        RewardClient {
+            id: format!("{kind:?}:{}", config.model).to_lowercase(),
+            poster: Poster::new(&config),
+            kind,
+            style,
+            config,
+        }
     }
 
     /// Scores texts in one request.
@@ -107,4 +113,3 @@ impl std::fmt::Debug for RewardClient {
         f.debug_struct("RewardClient").field("id", &self.id).finish_non_exhaustive()
     }
 }
-

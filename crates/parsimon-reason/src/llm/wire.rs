@@ -7,7 +7,14 @@ use crate::error::PolicyError;
 use crate::policy::{Finish, Sample, Sampling, Usage};
 
 /// The fields that all OpenAI-like requests share. Temperature and nucleus are always sent: a server's defaults may come from the model.
-pub(super) fn sampling_fields(body: &mut Map<String, Value>, kind: Kind, n: usize, stops: &[String], sampling: &Sampling, seed: Option<u64>) {
+pub(super) fn sampling_fields(
+    body: &mut Map<String, Value>,
+    kind: Kind,
+    n: usize,
+    stops: &[String],
+    sampling: &Sampling,
+    seed: Option<u64>,
+) {
     body.insert("n".into(), n.into());
     body.insert("max_tokens".into(), sampling.max_tokens.into());
     body.insert("temperature".into(), short(sampling.temperature));
@@ -157,7 +164,13 @@ pub(super) fn sglang_reply(reply: &Value, usage: &mut Usage) -> Result<Vec<Sampl
             (_, Some(_)) => Finish::Stop,
             _ => Finish::Eos,
         };
-        samples.push(Sample { text, stop: matched, stop_inferred: false, finish, tokens: count(meta.get("completion_tokens")) });
+        samples.push(Sample {
+            text,
+            stop: matched,
+            stop_inferred: false,
+            finish,
+            tokens: count(meta.get("completion_tokens")),
+        });
     }
     Ok(samples)
 }

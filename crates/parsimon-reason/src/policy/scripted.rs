@@ -32,7 +32,10 @@ impl Policy for ScriptedPolicy {
         let mut reply = Reply::default();
         for request in batch {
             let key = (request.problem.to_owned(), request.tag.to_owned());
-            let samples = self.table.get(&key).ok_or_else(|| PolicyError::NoCandidate { what: format!("{}:{}", key.0, key.1) })?;
+            let samples = self
+                .table
+                .get(&key)
+                .ok_or_else(|| PolicyError::NoCandidate { what: format!("{}:{}", key.0, key.1) })?;
             reply.samples.push(samples.clone());
         }
         Ok(reply)

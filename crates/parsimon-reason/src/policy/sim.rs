@@ -106,7 +106,11 @@ impl Chain {
             })
             .collect();
         let error = values[step] - right;
-        if error.abs() < 1e-9 { format!("x{step} = {shown}\n") } else { format!("x{step} = ({shown}) + {}\n", show(error)) }
+        if error.abs() < 1e-9 {
+            format!("x{step} = {shown}\n")
+        } else {
+            format!("x{step} = ({shown}) + {}\n", show(error))
+        }
     }
 }
 
@@ -133,7 +137,9 @@ fn tokens(expression: &str, earlier: &[f64]) -> Option<Vec<Token>> {
             b'0'..=b'9' | b'.' => {
                 let len = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
                 let value: f64 = expression[at..at + len].parse().ok()?;
-                found.push(earlier.iter().rposition(|known| *known == value).map_or(Token::Number(value), Token::Earlier));
+                found.push(
+                    earlier.iter().rposition(|known| *known == value).map_or(Token::Number(value), Token::Earlier),
+                );
                 at += len;
             }
             _ => return None,
@@ -223,7 +229,10 @@ impl NoisyChains {
             return self.code(chain, prompt, rng);
         }
         let prompt_end = prompt.trim_end();
-        let tail = prompt.rsplit_once("### Response:").or_else(|| prompt.rsplit_once("\n\nQuestion")).map_or(prompt, |(_, tail)| tail);
+        let tail = prompt
+            .rsplit_once("### Response:")
+            .or_else(|| prompt.rsplit_once("\n\nQuestion"))
+            .map_or(prompt, |(_, tail)| tail);
         let done = values_of(tail, chain.len());
         if prompt_end.ends_with("Condition 1:") {
             return Sample::stopped(" the numbers are as given.", "\n");
@@ -234,11 +243,18 @@ impl NoisyChains {
         let line = prompt_end.rsplit('\n').next().unwrap_or("");
         let answer = show(values[chain.len() - 1]);
         if line.starts_with("Question") && line.ends_with(':') {
-            let text = if last { " Now we can answer the question: what is the result?".to_owned() } else { format!(" What is value {}?", next + 1) };
+            let text = if last {
+                " Now we can answer the question: what is the result?".to_owned()
+            } else {
+                format!(" What is value {}?", next + 1)
+            };
             return Sample::stopped(text, "\n");
         }
         if line.starts_with("Answer") && line.ends_with(':') {
-            return Sample::stopped(format!(" {} The answer is {}.", chain.text(next, &values), show(values[next])), "\n");
+            return Sample::stopped(
+                format!(" {} The answer is {}.", chain.text(next, &values), show(values[next])),
+                "\n",
+            );
         }
         if line.starts_with("Step") && line.ends_with(':') {
             let end = if last { format!(" The answer is {answer}.") } else { String::new() };
@@ -257,7 +273,10 @@ impl NoisyChains {
         }
         let done = tail.lines().filter(|line| line.trim_start().starts_with('x') && line.contains(" = ")).count();
         if done >= chain.len() {
-            return Sample::stopped(format!("\n# Now print the final answer\nprint(x{})\n", chain.len() - 1), "<end_of_code>");
+            return Sample::stopped(
+                format!("\n# Now print the final answer\nprint(x{})\n", chain.len() - 1),
+                "<end_of_code>",
+            );
         }
         // A step errs by a term of its own, so that the code computes with what earlier steps gave.
         let mut values = chain.values.clone();
@@ -296,12 +315,15 @@ impl Policy for NoisyChains {
             let mut samples = Vec::with_capacity(request.n);
             for index in 0..request.n {
                 // Not a multiple of the generator's own increment: that would shift one stream along another.
-                let mut rng = SplitMix64::new(SplitMix64::new(request.seed).next_u64() ^ (index as u64).wrapping_mul(0xD134_2543_DE82_EF95));
+                let mut rng = SplitMix64::new(
+                    SplitMix64::new(request.seed).next_u64() ^ (index as u64).wrapping_mul(0xD134_2543_DE82_EF95),
+                );
                 samples.push(self.complete(chain, &request.prompt, &mut rng));
             }
             // A token is about four bytes; the count only gives budgets something to hold on to.
             let bytes: usize = samples.iter().map(|sample| sample.text.len()).sum();
-            reply.usage += Usage { prompt: request.prompt.len() as u64 / 4, completion: bytes as u64 / 4, ..Usage::default() };
+            reply.usage +=
+                Usage { prompt: request.prompt.len() as u64 / 4, completion: bytes as u64 / 4, ..Usage::default() };
             reply.samples.push(samples);
         }
         Ok(reply)

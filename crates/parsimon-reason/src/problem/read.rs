@@ -65,7 +65,8 @@ fn rows(text: &str, format: Format) -> Result<Vec<(usize, Value)>, LoadError> {
         return Ok(lines.map(|(line, question)| (line, Value::from(question.trim()))).collect());
     }
     let json = |line: usize, text: &str| {
-        serde_json::from_str::<Value>(text).map_err(|error| LoadError::Json { line: line + error.line().saturating_sub(1), what: error.to_string() })
+        serde_json::from_str::<Value>(text)
+            .map_err(|error| LoadError::Json { line: line + error.line().saturating_sub(1), what: error.to_string() })
     };
     let head = text.trim_start();
     if head.starts_with('[') {
@@ -98,14 +99,18 @@ fn problem(row: &Value, line: usize, index: usize, format: Format) -> Result<Lab
         Some(Value::String(text)) => Some(text.clone()),
         Some(Value::Number(number)) => Some(number.to_string()),
         Some(Value::Bool(value)) => Some(value.to_string()),
-        Some(Value::Array(items)) => {
-            Some(items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect::<Vec<_>>().join(", "))
-        }
+        Some(Value::Array(items)) => Some(
+            items
+                .iter()
+                .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                .collect::<Vec<_>>()
+                .join(", "),
+        ),
         Some(Value::Object(_)) => return Err(missing("answer")),
     };
-    let id = ["id", "index", "idx"].iter().find_map(|key| row.get(*key)).map_or_else(
-        || index.to_string(),
-        |id| id.as_str().map_or_else(|| id.to_string(), str::to_owned),
-    );
+    let id = ["id", "index", "idx"]
+        .iter()
+        .find_map(|key| row.get(*key))
+        .map_or_else(|| index.to_string(), |id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
     Ok(LabeledProblem { problem: Problem { id, text: text.to_owned() }, gold })
 }

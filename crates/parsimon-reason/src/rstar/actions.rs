@@ -166,8 +166,12 @@ pub fn generate(
         complete: false,
     });
     let mut generator = Generator { problem, evaluator, config, prompts, env, seed, ledger: Ledger::default() };
-    let settings =
-        RolloutConfig { rollouts: config.rollouts, c: config.c, schedule: config.schedule, exhaustion: config.exhaustion };
+    let settings = RolloutConfig {
+        rollouts: config.rollouts,
+        c: config.c,
+        schedule: config.schedule,
+        exhaustion: config.exhaustion,
+    };
     let mut chooser = SplitMix64::new(request_seed(seed, &problem.id, "choose", 0, "", 0));
     let mut ends = Vec::new();
     let done = rollouts(&mut tree, &mut generator, &settings, &mut chooser, |_, _, end| ends.push(end))?;
@@ -203,7 +207,12 @@ type Asked = (String, Vec<String>);
 
 impl Generator<'_> {
     /// Asks several prompts in one batch, each with its number of samples and its longest reply.
-    fn ask(&mut self, tag: &str, stage: &str, prompts: Vec<(Asked, usize, u32)>) -> Result<Vec<Vec<Sample>>, SolveError> {
+    fn ask(
+        &mut self,
+        tag: &str,
+        stage: &str,
+        prompts: Vec<(Asked, usize, u32)>,
+    ) -> Result<Vec<Vec<Sample>>, SolveError> {
         let batch: Vec<Request<'_>> = prompts
             .into_iter()
             .enumerate()
@@ -250,11 +259,20 @@ impl Generator<'_> {
             let complete = is_last_thought(&text);
             let mut record = node.record.clone();
             record.push_thought(text);
-            children.push(RstarNode { kind: Kind::Thought, question: node.question.clone(), record, value: 0.0, complete });
+            children.push(RstarNode {
+                kind: Kind::Thought,
+                question: node.question.clone(),
+                record,
+                value: 0.0,
+                complete,
+            });
         }
         // A thought that ends the solution is worth the share of equal answers among its complete siblings.
-        let ends: Vec<String> =
-            children.iter().filter(|child| child.complete).filter_map(|child| self.evaluator.answer(&child.record.linear().last)).collect();
+        let ends: Vec<String> = children
+            .iter()
+            .filter(|child| child.complete)
+            .filter_map(|child| self.evaluator.answer(&child.record.linear().last))
+            .collect();
         for child in children.iter_mut().filter(|child| child.complete) {
             let own = self.evaluator.answer(&child.record.linear().last);
             let equal = own.map_or(0, |own| ends.iter().filter(|other| self.evaluator.equal(other, &own)).count());
@@ -301,13 +319,20 @@ impl Generator<'_> {
             let mut record = node.record.clone();
             let value = answer.value;
             record.push_subquestion(text, answer);
-            children.push(RstarNode { kind: Kind::SubQuestion, question: node.question.clone(), record, value, complete });
+            children.push(RstarNode {
+                kind: Kind::SubQuestion,
+                question: node.question.clone(),
+                record,
+                value,
+                complete,
+            });
         }
         Ok(children)
     }
 
     fn answer_again(&mut self, node: &RstarNode, tag: &str) -> Result<Vec<RstarNode>, SolveError> {
-        let last = node.record.entries.values().next_back().and_then(|entry| entry.subquestion.clone()).unwrap_or_default();
+        let last =
+            node.record.entries.values().next_back().and_then(|entry| entry.subquestion.clone()).unwrap_or_default();
         let instruction = format!("{}\n\n{last}", node.question);
         let prompt = self.prompts.solve(&instruction, "");
         let samples = self.ask(tag, "A4", vec![(prompt, self.config.votes, 1024)])?.remove(0);
@@ -351,10 +376,7 @@ impl Expansion for Generator<'_> {
         }
         self.ledger.expansions += 1;
         let last_depth = tree.node(id).depth + 1 >= self.config.max_depth;
-        Ok(children
-            .into_iter()
-            .map(|data| NewChild { terminal: data.complete || last_depth, data })
-            .collect())
+        Ok(children.into_iter().map(|data| NewChild { terminal: data.complete || last_depth, data }).collect())
     }
 
     fn reward(&self, tree: &Tree<RstarNode>, id: NodeId) -> f64 {

@@ -43,7 +43,12 @@ pub struct DiscriminateConfig {
 
 impl Default for DiscriminateConfig {
     fn default() -> Self {
-        DiscriminateConfig { mask: Mask::default(), consistency: Consistency::Mid, threshold: 0.999, answer_chars_max: 100 }
+        DiscriminateConfig {
+            mask: Mask::default(),
+            consistency: Consistency::Mid,
+            threshold: 0.999,
+            answer_chars_max: 100,
+        }
     }
 }
 
@@ -110,6 +115,21 @@ pub struct Verdict {
     pub majority_share: f64,
     /// How many completions of the second model were asked for.
     pub completions: usize,
+}
+
+impl Verdict {
+    fn none(completions: usize) -> Verdict {
+        Verdict {
+            winner: None,
+            winner_index: None,
+            stage: Stage::NoAnswer,
+            survivors: Vec::new(),
+            scores: Vec::new(),
+            majority: None,
+            majority_share: 0.0,
+            completions,
+        }
+    }
 }
 
 /// Asks the second model about the candidates and decides.
@@ -189,16 +209,7 @@ pub fn verdict_of(
     let freq = |members: &[usize]| members.iter().map(|index| traces[*index].freq).sum::<usize>() as f64;
     let all: f64 = traces.iter().map(|trace| trace.freq).sum::<usize>() as f64;
     let groups = group(&valid);
-    let mut verdict = Verdict {
-        winner: None,
-        winner_index: None,
-        stage: Stage::NoAnswer,
-        survivors: Vec::new(),
-        scores: Vec::new(),
-        majority: None,
-        majority_share: 0.0,
-        completions: completions.map_or(0, |all| all.iter().map(Vec::len).sum()),
-    };
+    let mut verdict = Verdict::none(completions.map_or(0, |all| all.iter().map(Vec::len).sum()));
     let Some(majority) = groups.iter().reduce(|a, b| if freq(b) > freq(a) { b } else { a }) else { return verdict };
     verdict.majority = Some(answer(majority[0]).to_owned());
     verdict.majority_share = freq(majority) / all;
@@ -214,7 +225,9 @@ pub fn verdict_of(
     let survivors: Vec<usize> = valid
         .iter()
         .copied()
-        .filter(|index| completions.is_some_and(|all| is_consistent(answer(*index), &all[*index], config.consistency, &equal)))
+        .filter(|index| {
+            completions.is_some_and(|all| is_consistent(answer(*index), &all[*index], config.consistency, &equal))
+        })
         .collect();
     match survivors.as_slice() {
         [] => decide(Stage::FilteredEmpty, majority[0], survivors, Vec::new()),
@@ -224,19 +237,26 @@ pub fn verdict_of(
             let scores: Vec<(usize, f64)> = surviving
                 .iter()
                 .map(|members| {
-                    let of_valid: Vec<usize> = valid.iter().copied().filter(|index| equal(answer(members[0]), answer(*index))).collect();
+                    let of_valid: Vec<usize> =
+                        valid.iter().copied().filter(|index| equal(answer(members[0]), answer(*index))).collect();
                     debug_assert!(!of_valid.is_empty());
                     (members[0], freq(members) / freq(&survivors) + freq(members) / freq(&of_valid))
                 })
                 .collect();
-            let best = scores.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a }).expect("two survivors at least");
+            let best =
+                scores.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a }).expect("two survivors at least");
             decide(Stage::Scored, best.0, survivors, scores);
         }
     }
     verdict
 }
 
-fn is_consistent(answer: &str, completions: &[Option<String>], rule: Consistency, equal: &dyn Fn(&str, &str) -> bool) -> bool {
+fn is_consistent(
+    answer: &str,
+    completions: &[Option<String>],
+    rule: Consistency,
+    equal: &dyn Fn(&str, &str) -> bool,
+) -> bool {
     let agreeing = completions.iter().flatten().filter(|other| equal(answer, other)).count();
     match rule {
         Consistency::Loose => agreeing >= 1,
@@ -244,7 +264,9 @@ fn is_consistent(answer: &str, completions: &[Option<String>], rule: Consistency
         Consistency::Strict => agreeing == completions.len(),
         Consistency::Majority => {
             // Completions without an answer vote too: for none.
-            let same = |a: Option<&str>, b: Option<&str>| a.is_none() && b.is_none() || a.zip(b).is_some_and(|(a, b)| equal(a, b));
+            let same = |a: Option<&str>, b: Option<&str>| {
+                a.is_none() && b.is_none() || a.zip(b).is_some_and(|(a, b)| equal(a, b))
+            };
             let mut groups: Vec<(Option<&str>, usize)> = Vec::new();
             for other in completions.iter().map(Option::as_deref) {
                 match groups.iter_mut().find(|(first, _)| same(*first, other)) {
@@ -252,7 +274,10 @@ fn is_consistent(answer: &str, completions: &[Option<String>], rule: Consistency
                     None => groups.push((other, 1)),
                 }
             }
-            groups.into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a }).is_some_and(|(first, _)| same(Some(answer), first))
+            groups
+                .into_iter()
+                .reduce(|a, b| if b.1 > a.1 { b } else { a })
+                .is_some_and(|(first, _)| same(Some(answer), first))
         }
     }
 }

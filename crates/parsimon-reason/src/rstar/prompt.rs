@@ -37,7 +37,8 @@ impl Prompts {
     /// A3: asks for the next sub-question; the prompt and its stop strings.
     pub fn ask(&self, question: &str, record: &Record) -> (String, Vec<String>) {
         let (e, n) = (self.number(), record.subquestions() + 1);
-        let prompt = format!("{}\n\nQuestion {e}: {question}\n{}Question {e}.{n}:", self.decompose, subquestions(record, e).0);
+        let prompt =
+            format!("{}\n\nQuestion {e}: {question}\n{}Question {e}.{n}:", self.decompose, subquestions(record, e).0);
         (prompt, vec!["\n".into(), "Answer".into(), format!("Answer {e}.{n}")])
     }
 
@@ -45,7 +46,10 @@ impl Prompts {
     pub fn answer(&self, question: &str, record: &Record, subquestion: &str) -> (String, Vec<String>) {
         let (e, n) = (self.number(), record.subquestions() + 1);
         let (prompt, _) = self.ask(question, record);
-        (format!("{prompt} {}\nAnswer {e}.{n}:", subquestion.trim()), vec!["\n".into(), format!("Question {e}.{}", n + 1)])
+        (
+            format!("{prompt} {}\nAnswer {e}.{n}:", subquestion.trim()),
+            vec!["\n".into(), format!("Question {e}.{}", n + 1)],
+        )
     }
 
     fn instruct(&self, instruction: &str, response: &str) -> String {
@@ -73,7 +77,10 @@ impl Prompts {
 
     /// A5: the question as a list of conditions.
     pub fn rephrase(&self, question: &str) -> (String, Vec<String>) {
-        (format!("{}\n\nOriginal Question: {question}\nRephrased Question: {REPHRASED}", self.rephrase), vec!["\n".into()])
+        (
+            format!("{}\n\nOriginal Question: {question}\nRephrased Question: {REPHRASED}", self.rephrase),
+            vec!["\n".into()],
+        )
     }
 }
 
@@ -135,7 +142,8 @@ pub fn split_question(question: &str) -> (String, String) {
 /// Whether a sub-question is the question itself: it says so, or contains its last sentence.
 pub fn is_last_subquestion(question: &str, subquestion: &str) -> bool {
     let (_, last) = split_question(question);
-    subquestion.contains("Now we can answer") || !last.is_empty() && subquestion.to_lowercase().contains(&last.to_lowercase())
+    subquestion.contains("Now we can answer")
+        || !last.is_empty() && subquestion.to_lowercase().contains(&last.to_lowercase())
 }
 
 /// Whether a thought ends the solution.

@@ -93,7 +93,8 @@ impl Record {
     /// Adds a sub-question with its answer.
     pub fn push_subquestion(&mut self, subquestion: String, subanswer: Valued) {
         let number = self.entries.keys().next_back().map_or(0, |last| last + 1);
-        self.entries.insert(number, Entry { subquestion: Some(subquestion), subanswer: Some(subanswer), ..Entry::default() });
+        self.entries
+            .insert(number, Entry { subquestion: Some(subquestion), subanswer: Some(subanswer), ..Entry::default() });
     }
 
     /// Replaces the answer of the last sub-question.
@@ -200,13 +201,18 @@ impl Mask {
         let words: Vec<&str> = text.split(' ').collect();
         let shares: Vec<f64> = match self {
             Mask::Even { count: 1, lo, .. } => vec![lo],
-            Mask::Even { count, lo, hi } => (0..count).map(|i| lo + i as f64 * ((hi - lo) / (count - 1) as f64)).collect(),
+            Mask::Even { count, lo, hi } => {
+                (0..count).map(|i| lo + i as f64 * ((hi - lo) / (count - 1) as f64)).collect()
+            }
             Mask::Random { count, lo, hi, seed } => {
                 let mut rng = SplitMix64::new(seed);
                 (0..count).map(|_| lo + (hi - lo) * rng.next_f64()).collect()
             }
         };
         let len = words.len() as f64;
-        shares.into_iter().map(|share| words[..((len * share).ceil() as usize).clamp(1, words.len())].join(" ")).collect()
+        shares
+            .into_iter()
+            .map(|share| words[..((len * share).ceil() as usize).clamp(1, words.len())].join(" "))
+            .collect()
     }
 }

@@ -113,7 +113,11 @@ pub fn rollouts<E: Expansion>(
     Ok(config.rollouts)
 }
 
-fn open_children<'t, D>(tree: &'t Tree<D>, config: &RolloutConfig, id: NodeId) -> impl Iterator<Item = NodeId> + use<'t, D> {
+fn open_children<'t, D>(
+    tree: &'t Tree<D>,
+    config: &RolloutConfig,
+    id: NodeId,
+) -> impl Iterator<Item = NodeId> + use<'t, D> {
     let exhaustion = config.exhaustion;
     tree.children(id).filter(move |child| !(exhaustion && tree.node(*child).exhausted))
 }

@@ -24,7 +24,13 @@ pub struct BeamConfig {
 /// # Errors
 ///
 /// [`SolveError`], as [`super::solve`].
-pub fn beam(problem: &Problem, beam: BeamConfig, config: &MathConfig, env: &Env<'_>, seed: u64) -> Result<(Answered, Ledger), SolveError> {
+pub fn beam(
+    problem: &Problem,
+    beam: BeamConfig,
+    config: &MathConfig,
+    env: &Env<'_>,
+    seed: u64,
+) -> Result<(Answered, Ledger), SolveError> {
     if beam.width == 0 {
         return Err(SolveError::Config { field: "width", value: "0".into(), allowed: "1 or more" });
     }
@@ -58,7 +64,11 @@ pub fn beam(problem: &Problem, beam: BeamConfig, config: &MathConfig, env: &Env<
         for (value, id, ended) in scored {
             if ended {
                 width -= 1;
-                answered.candidates.push(Candidate { answer: tree.data(id).final_answer.clone(), value, text: trajectory(&tree, id) });
+                answered.candidates.push(Candidate {
+                    answer: tree.data(id).final_answer.clone(),
+                    value,
+                    text: trajectory(&tree, id),
+                });
             } else {
                 front.push(id);
             }

@@ -8,7 +8,9 @@ use super::{Env, TerminalReward};
 use crate::answer::{Grader, Parsed};
 use crate::error::SolveError;
 use crate::ledger::Ledger;
-use crate::policy::{Finish, Job, Prefix, Request, RunOutcome, RunStatus, Sample, checked_reply, checked_scores, request_seed};
+use crate::policy::{
+    Finish, Job, Prefix, Request, RunOutcome, RunStatus, Sample, checked_reply, checked_scores, request_seed,
+};
 use crate::problem::Problem;
 use crate::search::{Child, Outcome, Steps};
 use crate::tree::{NodeId, Tree};
@@ -139,7 +141,13 @@ impl<'a> Expander<'a> {
         Ok(outcome)
     }
 
-    fn child(&mut self, tree: &Tree<Step>, leaf: NodeId, tag: &str, sample: &Sample) -> Result<Child<Step>, SolveError> {
+    fn child(
+        &mut self,
+        tree: &Tree<Step>,
+        leaf: NodeId,
+        tag: &str,
+        sample: &Sample,
+    ) -> Result<Child<Step>, SolveError> {
         let text = sample.with_stop();
         let parent_errors = tree.data(leaf).errors;
         let depth = usize::from(tree.node(leaf).depth) + 1;
@@ -155,7 +163,10 @@ impl<'a> Expander<'a> {
             }
             Reading::Answer(answer) => {
                 // At test time the value is filled in by the batch of scores.
-                let value = self.reward.filter(|_| self.config.mode != Mode::TestTime).map_or(f64::NAN, |reward| reward.reward(&answer));
+                let value = self
+                    .reward
+                    .filter(|_| self.config.mode != Mode::TestTime)
+                    .map_or(f64::NAN, |reward| reward.reward(&answer));
                 let data = Step { text, observation: String::new(), final_answer: answer, errors: 0 };
                 Ok(Child { data, outcome: Outcome::Answer { value }, prior: 1.0 })
             }
@@ -193,7 +204,12 @@ impl<'a> Expander<'a> {
     }
 
     /// Scores what needs a score, in one batch.
-    fn score(&mut self, tree: &Tree<Step>, leaves: &[NodeId], children: &mut [Vec<Child<Step>>]) -> Result<(), SolveError> {
+    fn score(
+        &mut self,
+        tree: &Tree<Step>,
+        leaves: &[NodeId],
+        children: &mut [Vec<Child<Step>>],
+    ) -> Result<(), SolveError> {
         let Some(model) = self.env.value.filter(|_| self.config.mode != Mode::TerminalGuided) else { return Ok(()) };
         let mut places = Vec::new();
         let mut batch = Vec::new();

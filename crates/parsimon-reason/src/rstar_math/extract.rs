@@ -114,7 +114,8 @@ impl<'a, D> Ends<'a, D> {
 
     fn is_end(&self, id: NodeId) -> (bool, bool) {
         let leaf = (self.describe)(self.tree.data(id));
-        let failed = [step::TOO_MANY_STEPS, step::NO_VALID_CHILD, TOO_MANY_CODE_ERRORS].contains(&leaf.final_answer.as_str());
+        let failed =
+            [step::TOO_MANY_STEPS, step::NO_VALID_CHILD, TOO_MANY_CODE_ERRORS].contains(&leaf.final_answer.as_str());
         let valid = !leaf.final_answer.is_empty() && !failed;
         let q = self.q(id);
         (q == 1.0 && valid, q == -1.0 && leaf.final_answer != TOO_MANY_CODE_ERRORS && !leaf.final_answer.is_empty())
@@ -152,7 +153,8 @@ impl<'a, D> Ends<'a, D> {
     ///
     /// PAPER(rstar-math §3.4): the two of the highest mean value train the policy.
     pub fn sft_rows(&self, question: &str, n: usize) -> Vec<SftRow> {
-        let mut right: Vec<Trajectory> = self.trajectories().into_iter().filter(|(_, right)| *right).map(|(row, _)| row).collect();
+        let mut right: Vec<Trajectory> =
+            self.trajectories().into_iter().filter(|(_, right)| *right).map(|(row, _)| row).collect();
         let mean = |row: &Trajectory| row.q_values.iter().sum::<f64>() / row.q_values.len() as f64;
         let least = |row: &Trajectory| row.q_values.iter().copied().fold(f64::INFINITY, f64::min);
         right.sort_by(|a, b| mean(b).total_cmp(&mean(a)).then(least(b).total_cmp(&least(a))));
@@ -169,7 +171,10 @@ impl<'a, D> Ends<'a, D> {
             text.push_str(&(self.describe)(self.tree.data(id)).text);
             sum += self.q(id);
             n += 1.0;
-            let children = self.tree.children(id).filter(|child| if best { self.rights(*child) > 0 } else { self.wrongs(*child) > 0 });
+            let children = self
+                .tree
+                .children(id)
+                .filter(|child| if best { self.rights(*child) > 0 } else { self.wrongs(*child) > 0 });
             at = children.reduce(|a, b| {
                 let better = if best { self.q(b) > self.q(a) } else { self.q(b) < self.q(a) };
                 if better { b } else { a }
@@ -265,7 +270,9 @@ pub struct PairRow {
 
 /// The pairs that are clear: values at least 0.5 apart and texts at least 20 edits apart.
 pub fn clear_pairs(pairs: &[StepPair]) -> Vec<PairRow> {
-    let clear = pairs.iter().filter(|pair| pair.step_margin >= 0.5 && edit_distance(&pair.chosen_step, &pair.rejected_step) >= 20);
+    let clear = pairs
+        .iter()
+        .filter(|pair| pair.step_margin >= 0.5 && edit_distance(&pair.chosen_step, &pair.rejected_step) >= 20);
     clear
         .map(|pair| PairRow {
             prompt: pair.prefix.clone(),

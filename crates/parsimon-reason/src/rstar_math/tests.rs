@@ -11,7 +11,10 @@ fn a_program_is_the_code_since_the_last_block() {
 
 #[test]
 fn answers_are_read_from_boxes() {
-    assert_eq!(read("\n<answer>The answer is \\boxed{\\frac{1}{2}}.<end_of_answer>"), Reading::Answer("\\frac{1}{2}".into()));
+    assert_eq!(
+        read("\n<answer>The answer is \\boxed{\\frac{1}{2}}.<end_of_answer>"),
+        Reading::Answer("\\frac{1}{2}".into())
+    );
     assert_eq!(read("x = 1\n<end_of_step>"), Reading::Code);
     assert!(matches!(read("  "), Reading::Malformed(_)));
     assert!(matches!(read("so it is<end_of_answer>"), Reading::Malformed(_)));

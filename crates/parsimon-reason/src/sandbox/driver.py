@@ -45,10 +45,9 @@ def arguments(source, node):
 
 
 def tidy(text):
-    text = text.strip()
     try:
         rounded = str(round(float(text), 4))
-        if len(rounded) <= len(text):
+        if len(rounded) <= len(text.strip()):
             text = rounded
     except (ValueError, OverflowError):
         pass

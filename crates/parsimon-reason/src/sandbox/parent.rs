@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::helper::REFUSED;
+use super::stages::REFUSED;
 use super::{IsolationReport, Order, SandboxConfig};
 use crate::error::RunnerError;
 use crate::policy::{CodeRunner, Job, RunOutcome, RunStatus};
@@ -43,6 +44,28 @@ struct Record {
     cpu_ms: u64,
 }
 
+type Stream = Box<dyn Read + Send>;
+
+/// What a program's streams and its time limit say.
+enum Event {
+    Bytes { is_out: bool, bytes: Vec<u8> },
+    Closed,
+    TimeIsUp,
+}
+
+/// Passes a stream on until it ends or nobody listens.
+fn forward(mut stream: Stream, is_out: bool, sender: mpsc::Sender<Event>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 16 << 10];
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            if sender.send(Event::Bytes { is_out, bytes: buffer[..n].to_vec() }).is_err() {
+                return;
+            }
+        }
+        let _ = sender.send(Event::Closed);
+    })
+}
+
 /// The beginning and the end of a stream.
 #[derive(Default)]
 struct Kept {
@@ -73,7 +96,9 @@ impl Sandbox {
     pub fn new(config: SandboxConfig) -> Result<Sandbox, RunnerError> {
         let sandbox = Sandbox::probe(config)?;
         match sandbox.report.missing() {
-            Some(missing) if sandbox.config.isolation == super::Isolation::Required => Err(RunnerError::SandboxUnavailable { missing }),
+            Some(missing) if sandbox.config.isolation == super::Isolation::Required => {
+                Err(RunnerError::SandboxUnavailable { missing })
+            }
             _ => Ok(sandbox),
         }
     }
@@ -100,9 +125,11 @@ impl Sandbox {
         };
         let mut sandbox = Sandbox { config, python, prefix, report: IsolationReport::default() };
         let scratch = tempfile::tempdir().map_err(|error| start(error.to_string()))?;
-        let output = sandbox.helper(scratch.path(), true)?.wait_with_output().map_err(|error| start(error.to_string()))?;
+        let output =
+            sandbox.helper(scratch.path(), true)?.wait_with_output().map_err(|error| start(error.to_string()))?;
         let report = serde_json::from_slice(&output.stdout);
-        sandbox.report = report.map_err(|_| start(format!("the helper: {}", String::from_utf8_lossy(&output.stderr).trim())))?;
+        sandbox.report =
+            report.map_err(|_| start(format!("the helper: {}", String::from_utf8_lossy(&output.stderr).trim())))?;
         Ok(sandbox)
     }
 
@@ -122,6 +149,7 @@ impl Sandbox {
             limits: self.config.limits,
             isolation: self.config.isolation,
             report: IsolationReport::default(),
+            before: self.config.helper.1.clone(),
         };
         let text = serde_json::to_string(&order).expect("an order is plain data");
         let (helper, before) = &self.config.helper;
@@ -137,27 +165,19 @@ impl Sandbox {
     }
 
     fn watch(&self, mut child: Child, program: &str) -> Result<RunOutcome, RunnerError> {
-        let start = Instant::now();
         let limits = self.config.limits;
+        let begin = self.config.clock.seconds();
         let (mut input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (sender, events) = std::sync::mpsc::channel::<(bool, Option<Vec<u8>>)>();
-        let mut read = |stream: Option<Box<dyn Read + Send>>, is_out: bool| {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                let mut stream = stream.expect("both streams are pipes");
-                let mut buffer = [0; 16 << 10];
-                while let Ok(n @ 1..) = stream.read(&mut buffer) {
-                    if sender.send((is_out, Some(buffer[..n].to_vec()))).is_err() {
-                        return;
-                    }
-                }
-                let _ = sender.send((is_out, None));
-            })
-        };
-        let readers = [
-            read(out.map(|stream| Box::new(stream) as Box<dyn Read + Send>), true),
-            read(err.map(|stream| Box::new(stream) as Box<dyn Read + Send>), false),
-        ];
+        let (sender, events) = mpsc::channel();
+        let readers = [(out.map(|out| Box::new(out) as Stream), true), (err.map(|err| Box::new(err) as Stream), false)]
+            .map(|(stream, is_out)| forward(stream.expect("both streams are pipes"), is_out, sender.clone()));
+        let (running, ended_early) = mpsc::channel::<()>();
+        let guard = std::thread::spawn(move || {
+            // The other end is dropped when the program has ended.
+            if ended_early.recv_timeout(Duration::from_millis(limits.wall_ms)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = sender.send(Event::TimeIsUp);
+            }
+        });
         if let Some(input) = &mut input {
             // A program that ends without reading its input is not an error of ours.
             let _ = input.write_all(program.as_bytes());
@@ -165,39 +185,48 @@ impl Sandbox {
         drop(input);
         let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
         let (mut open, mut ended) = (2, None);
-        while open > 0 {
-            let left = Duration::from_millis(limits.wall_ms).saturating_sub(start.elapsed());
-            match events.recv_timeout(left) {
-                Ok((true, Some(bytes))) => stdout.push(&bytes, limits.output_bytes),
-                Ok((false, Some(bytes))) => stderr.push(&bytes, TAIL),
-                Ok((_, None)) => open -= 1,
-                Err(_) => {
-                    ended = Some(RunStatus::Timeout);
-                    break;
-                }
+        while open > 0 && ended.is_none() {
+            match events.recv() {
+                Ok(Event::Bytes { is_out: true, bytes }) => stdout.push(&bytes, limits.output_bytes),
+                Ok(Event::Bytes { is_out: false, bytes }) => stderr.push(&bytes, TAIL),
+                Ok(Event::Closed) => open -= 1,
+                Ok(Event::TimeIsUp) | Err(_) => ended = Some(RunStatus::Timeout),
             }
             if stdout.total > limits.output_bytes {
                 ended = Some(RunStatus::OutputLimit);
-                break;
             }
         }
         if ended.is_some() {
             // The helper's death takes process 1 of the namespace with it, and that everything else.
             let _ = child.kill();
         }
-        drop(events);
+        drop((events, running));
         let code = child.wait().map_err(|error| RunnerError::Start { what: error.to_string() })?.code();
-        for reader in readers {
-            let _ = reader.join();
+        for thread in readers.into_iter().chain([guard]) {
+            let _ = thread.join();
         }
-        let wall_ms = start.elapsed().as_millis() as u64;
+        let wall_ms = ((self.config.clock.seconds() - begin) * 1e3) as u64;
         self.outcome(ended, code, &stdout, &stderr, wall_ms)
     }
 
-    fn outcome(&self, ended: Option<RunStatus>, code: Option<i32>, stdout: &Kept, stderr: &Kept, wall_ms: u64) -> Result<RunOutcome, RunnerError> {
+    fn outcome(
+        &self,
+        ended: Option<RunStatus>,
+        code: Option<i32>,
+        stdout: &Kept,
+        stderr: &Kept,
+        wall_ms: u64,
+    ) -> Result<RunOutcome, RunnerError> {
         let said = String::from_utf8_lossy(&stdout.head).into_owned();
         let errors = String::from_utf8_lossy(&stderr.tail).into_owned();
-        let base = |status: RunStatus, observation: String| RunOutcome { status, observation, stdout: said.clone(), denied: false, cpu_ms: 0, wall_ms };
+        let base = |status: RunStatus, observation: String| RunOutcome {
+            status,
+            observation,
+            stdout: said.clone(),
+            denied: false,
+            cpu_ms: 0,
+            wall_ms,
+        };
         match ended {
             Some(RunStatus::Timeout) => {
                 let text = format!("TimeoutError: the program ran longer than {} ms", self.config.limits.wall_ms);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    path_beneath_rules,
 };
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
@@ -15,8 +16,16 @@ use seccompiler::{
 use super::Order;
 
 /// Places that every interpreter reads.
-const READABLE: &[&str] =
-    &["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/null", "/dev/urandom"];
+const READABLE: &[&str] = &[
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/usr/share/zoneinfo",
+    "/dev/null",
+    "/dev/urandom",
+];
 /// The loaders of dynamic executables, which the kernel starts with them.
 const LOADERS: &[&str] = &["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
 
@@ -44,7 +53,14 @@ pub(super) fn restrict_files(order: &Order) -> String {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let run = read | AccessFs::Execute;
     let write = AccessFs::from_all(abi)
-        & !(AccessFs::Execute | AccessFs::MakeSym | AccessFs::MakeSock | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeFifo | AccessFs::Refer | AccessFs::IoctlDev);
+        & !(AccessFs::Execute
+            | AccessFs::MakeSym
+            | AccessFs::MakeSock
+            | AccessFs::MakeChar
+            | AccessFs::MakeBlock
+            | AccessFs::MakeFifo
+            | AccessFs::Refer
+            | AccessFs::IoctlDev);
     let mut readable: Vec<PathBuf> = READABLE.iter().map(PathBuf::from).collect();
     readable.push(order.prefix.clone());
     readable.extend(order.packages.iter().cloned());
@@ -103,7 +119,9 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendErro
     let requests = [libc::TCGETS, libc::FIONREAD, libc::FIOCLEX, libc::FIONCLEX, libc::TIOCGWINSZ];
     let ioctls: Result<Vec<SeccompRule>, _> = requests
         .into_iter()
-        .map(|request| SeccompRule::new(vec![SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request as u64)?]))
+        .map(|request| {
+            SeccompRule::new(vec![SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request)?])
+        })
         .collect();
     rules.insert(libc::SYS_ioctl, ioctls?);
     Ok(rules)

@@ -24,7 +24,7 @@ impl Steps for Game {
                         let value = (data >> 40) as f64 / (1u64 << 24) as f64 * 2.0 - 1.0;
                         let outcome = match (last, i) {
                             (true, _) => Outcome::Answer { value },
-                            (false, 2) if data % 7 == 0 => Outcome::Failed,
+                            (false, 2) if data.is_multiple_of(7) => Outcome::Failed,
                             (false, _) => Outcome::Open { value: None },
                         };
                         Child { data, outcome, prior: 1.0 }

@@ -75,7 +75,11 @@ pub fn tree_from_record(record: &TreeRecord) -> Result<Tree<NodeRecord>, LoadErr
     let read = |tag: &str| -> Result<NodeRecord, LoadError> {
         let value = record.rstar.get(tag).ok_or_else(|| bad(tag, "no such node"))?;
         let node: NodeRecord = serde_json::from_value(value.clone()).map_err(|error| bad(tag, &error.to_string()))?;
-        if node.q_value.is_finite() && node.value.is_finite() { Ok(node) } else { Err(bad(tag, "a value that is not finite")) }
+        if node.q_value.is_finite() && node.value.is_finite() {
+            Ok(node)
+        } else {
+            Err(bad(tag, "a value that is not finite"))
+        }
     };
     let mut tree = Tree::new(read("0")?);
     let mut queue = std::collections::VecDeque::from([(NodeId::ROOT, "0".to_owned())]);

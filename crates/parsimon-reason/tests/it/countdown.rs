@@ -2,13 +2,18 @@
 
 use parsimon_core::{CancelFlag, Control, NoProgress, SplitMix64};
 use parsimon_reason::countdown::{
-    Ablation, EvolveConfig, Game, RoundReport, Selected, evolve, generate, preference_loss, preference_slope, read_games, solving_leaves, value_of,
+    Ablation, EvolveConfig, Game, Mlp, RoundReport, Selected, TinyPolicy, evolve, generate, preference_loss,
+    preference_slope, read_games, solving_leaves, value_of,
 };
+
+use parsimon_reason::Policy;
+use parsimon_reason::policy::{Request, Sampling};
 
 use crate::{items, json, number, size, text};
 
 fn eval_games(dir: &std::path::Path) -> Vec<Game> {
-    let file = std::fs::read_to_string(dir.join("countdown/eval_500_seed20250101.jsonl")).expect("the evaluation games");
+    let file =
+        std::fs::read_to_string(dir.join("countdown/eval_500_seed20250101.jsonl")).expect("the evaluation games");
     read_games(&file).expect("sound games").into_iter().map(|record| record.game).collect()
 }
 
@@ -25,7 +30,8 @@ fn generator_and_exact_counts() {
             assert_eq!(game.numbers.map(|number| number as usize).to_vec(), numbers);
             assert_eq!(game.target as usize, size(&expected[1]));
         }
-        let file = std::fs::read_to_string(dir.join("countdown/eval_500_seed20250101.jsonl")).expect("the evaluation games");
+        let file =
+            std::fs::read_to_string(dir.join("countdown/eval_500_seed20250101.jsonl")).expect("the evaluation games");
         let games = read_games(&file).expect("sound games");
         for record in &games {
             assert_eq!(solving_leaves(&record.game.start()), (record.leaves, record.solving_leaves), "{record:?}");
@@ -53,8 +59,10 @@ fn losses_and_values() {
 fn run(config: &EvolveConfig, eval: &[Game], resume: Option<(usize, Selected)>) -> Vec<(RoundReport, Selected)> {
     let cancel = CancelFlag::new();
     let mut rounds = Vec::new();
-    evolve(config, eval, resume, Control { progress: &NoProgress, cancel: &cancel }, |report, models| rounds.push((*report, models.clone())))
-        .expect("a run");
+    evolve(config, eval, resume, Control { progress: &NoProgress, cancel: &cancel }, |report, models| {
+        rounds.push((*report, models.clone()))
+    })
+    .expect("a run");
     rounds
 }
 
@@ -72,4 +80,31 @@ fn rounds_lift_accuracy_and_go_on_after_a_break() {
         assert_eq!(resumed[1], rounds[2], "a run that goes on ends as one that was never broken");
         eval.len()
     });
+}
+
+#[test]
+fn the_small_policy_speaks_text() {
+    let policy = TinyPolicy::new(Mlp::random(1));
+    let game = generate(7, 1)[0];
+    let request = |prompt: String| Request {
+        problem: "g",
+        tag: "0",
+        prompt,
+        n: 6,
+        stops: vec!["\n".into()],
+        sampling: Sampling::default(),
+        seed: 3,
+    };
+    let mut text = game.prompt();
+    for left in [3, 2, 1] {
+        let reply = policy.propose(&[request(text.clone())]).expect("a state");
+        let step = &reply.samples[0][0].text;
+        assert_eq!(reply.samples[0].len(), 6);
+        assert_eq!(step.split('(').nth(1).expect("what is left").split_whitespace().count(), left + 1, "{step}");
+        text += &format!("{step}\n");
+    }
+    assert_eq!(policy.propose(&[request(text)]).expect("an end").samples[0][0].text, "");
+    for wrong in ["no state", "1 2 3 4 > 9\n1 + 1 = 2 ( 4 3 2 )\n", "1 2 3 4 > 9\n4 + 3 = 8 ( 8 2 1 )\n", "1 > x\n"] {
+        assert!(policy.propose(&[request(wrong.into())]).is_err(), "{wrong}");
+    }
 }

@@ -42,14 +42,30 @@ fn closed_forms() {
         };
         for row in items(&golden["uct"]) {
             let (q, n) = (number(&row["q_sum"]), number(&row["n"]));
-            check(Rule::Standard.score(q / n, n, number(&row["n_parent"]), 1.0, number(&row["c"])), number(&row["value"]), "uct");
+            check(
+                Rule::Standard.score(q / n, n, number(&row["n_parent"]), 1.0, number(&row["c"])),
+                number(&row["value"]),
+                "uct",
+            );
         }
         for row in items(&golden["puct_prior"]) {
-            let score = Rule::Puct.score(number(&row["q_mean"]), number(&row["n"]), number(&row["n_parent"]), number(&row["prior"]), number(&row["c"]));
+            let score = Rule::Puct.score(
+                number(&row["q_mean"]),
+                number(&row["n"]),
+                number(&row["n_parent"]),
+                number(&row["prior"]),
+                number(&row["c"]),
+            );
             check(score, number(&row["value"]), "puct");
         }
         for row in items(&golden["openr"]) {
-            let score = Rule::OpenR.score(number(&row["q_mean"]), number(&row["n"]), number(&row["n_parent"]), number(&row["prior"]), 0.0);
+            let score = Rule::OpenR.score(
+                number(&row["q_mean"]),
+                number(&row["n"]),
+                number(&row["n_parent"]),
+                number(&row["prior"]),
+                0.0,
+            );
             check(score, number(&row["value"]), "openr");
         }
         for row in items(&golden["schedule"]) {
@@ -58,10 +74,18 @@ fn closed_forms() {
                 "lin" | "linear" => Schedule::Linear,
                 _ => Schedule::Exponential,
             };
-            check(schedule.weight(number(&row["c"]), size(&row["k"]), size(&row["K"])), number(&row["value"]), "schedule");
+            check(
+                schedule.weight(number(&row["c"]), size(&row["k"]), size(&row["K"])),
+                number(&row["value"]),
+                "schedule",
+            );
         }
         for row in items(&golden["pass_at_k"]) {
-            check(pass_at_k(size(&row["n"]) as u64, size(&row["c"]) as u64, size(&row["k"]) as u64), number(&row["value"]), "pass@k");
+            check(
+                pass_at_k(size(&row["n"]) as u64, size(&row["c"]) as u64, size(&row["k"]) as u64),
+                number(&row["value"]),
+                "pass@k",
+            );
         }
         for row in items(&golden["wilson95"]) {
             let (lo, hi) = wilson95(size(&row["successes"]) as u64, size(&row["n"]) as u64);

@@ -14,7 +14,10 @@ fn rows_are_the_released_ones() {
         for case in items(&golden) {
             let record: TreeRecord = serde_json::from_value(case["tree"].clone()).expect("a tree");
             let tree = tree_from_record(&record).expect("a sound tree");
-            let describe = |node: &parsimon_reason::tree::NodeRecord| Leaf { text: node.text.clone(), final_answer: node.final_answer.clone() };
+            let describe = |node: &parsimon_reason::tree::NodeRecord| Leaf {
+                text: node.text.clone(),
+                final_answer: node.final_answer.clone(),
+            };
             let ends = Ends::new(&tree, &describe);
             let expect = &case["expect"];
             let prompt = step::prompt(&record.question);
@@ -37,9 +40,18 @@ fn rows_are_the_released_ones() {
                 assert_eq!(pairs.len(), expected.len(), "{key} of {}", record.question);
                 for (pair, other) in pairs.iter().zip(expected) {
                     let expected: StepPair = serde_json::from_value(other.clone()).expect("a pair");
-                    assert_eq!((&pair.prefix, &pair.chosen_step, &pair.chosen_steps), (&expected.prefix, &expected.chosen_step, &expected.chosen_steps));
-                    assert_eq!((&pair.rejected_step, &pair.rejected_steps), (&expected.rejected_step, &expected.rejected_steps));
-                    assert!((pair.step_margin - expected.step_margin).abs() < 1e-9 && (pair.steps_margin - expected.steps_margin).abs() < 1e-9);
+                    assert_eq!(
+                        (&pair.prefix, &pair.chosen_step, &pair.chosen_steps),
+                        (&expected.prefix, &expected.chosen_step, &expected.chosen_steps)
+                    );
+                    assert_eq!(
+                        (&pair.rejected_step, &pair.rejected_steps),
+                        (&expected.rejected_step, &expected.rejected_steps)
+                    );
+                    assert!(
+                        (pair.step_margin - expected.step_margin).abs() < 1e-9
+                            && (pair.steps_margin - expected.steps_margin).abs() < 1e-9
+                    );
                     assert_eq!((pair.neg_count, pair.pos_count), (expected.neg_count, expected.pos_count));
                     rows += 1;
                 }
@@ -47,10 +59,19 @@ fn rows_are_the_released_ones() {
             let clear = clear_pairs(&ends.step_pairs(&prompt, Follow::MostVisited));
             let all = clear_pairs(&ends.step_pairs(&prompt, Follow::All));
             let sampled = items(&expect["rm_sampled"]);
-            assert!(sampled.len() == clear.len() || sampled.len() == all.len(), "{} and {} for {}", clear.len(), all.len(), sampled.len());
+            assert!(
+                sampled.len() == clear.len() || sampled.len() == all.len(),
+                "{} and {} for {}",
+                clear.len(),
+                all.len(),
+                sampled.len()
+            );
             let mine = if sampled.len() == clear.len() { &clear } else { &all };
             for (pair, other) in mine.iter().zip(sampled) {
-                assert_eq!((pair.pos.as_str(), pair.neg.as_str(), pair.prompt.as_str()), (text(&other["pos"]), text(&other["neg"]), text(&other["prompt"])));
+                assert_eq!(
+                    (pair.pos.as_str(), pair.neg.as_str(), pair.prompt.as_str()),
+                    (text(&other["pos"]), text(&other["neg"]), text(&other["prompt"]))
+                );
                 assert_eq!((pair.neg_count, pair.pos_count), (size(&other["neg_count"]), size(&other["pos_count"])));
                 rows += 1;
             }

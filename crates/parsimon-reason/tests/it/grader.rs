@@ -33,7 +33,10 @@ fn known_cases() {
         let meta = std::fs::read_to_string(dir.join("grader/meta.jsonl")).expect("meta");
         let (rows, agree, false_positives) = table(&meta);
         eprintln!("meta: {agree} of {rows}, {false_positives} false positives");
-        assert!(agree * 100 >= rows * 98 && false_positives == 0, "{agree} of {rows}, {false_positives} false positives");
+        assert!(
+            agree * 100 >= rows * 98 && false_positives == 0,
+            "{agree} of {rows}, {false_positives} false positives"
+        );
         total + rows
     });
 }

@@ -36,7 +36,10 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
         let Some((name, value)) = line.trim().split_once(':') else { break };
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    let length: usize = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().expect("a length"));
+    let length: usize = headers
+        .iter()
+        .find(|(name, _)| name == "content-length")
+        .map_or(0, |(_, value)| value.parse().expect("a length"));
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     Some(Seen { path, headers, body: serde_json::from_slice(&body).expect("the client sends JSON") })
@@ -93,9 +96,15 @@ impl Wait for Counted {
 
 fn contains(actual: &Value, wanted: &Value) -> bool {
     match (actual, wanted) {
-        (Value::Object(actual), Value::Object(wanted)) => wanted.iter().all(|(key, value)| actual.get(key).is_some_and(|found| contains(found, value))),
-        (Value::Array(actual), Value::Array(wanted)) => actual.len() == wanted.len() && actual.iter().zip(wanted).all(|(a, b)| contains(a, b)),
-        (Value::Number(actual), Value::Number(wanted)) => (actual.as_f64().expect("finite") - wanted.as_f64().expect("finite")).abs() < 1e-9,
+        (Value::Object(actual), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| actual.get(key).is_some_and(|found| contains(found, value)))
+        }
+        (Value::Array(actual), Value::Array(wanted)) => {
+            actual.len() == wanted.len() && actual.iter().zip(wanted).all(|(a, b)| contains(a, b))
+        }
+        (Value::Number(actual), Value::Number(wanted)) => {
+            (actual.as_f64().expect("finite") - wanted.as_f64().expect("finite")).abs() < 1e-9
+        }
         (actual, wanted) => actual == wanted,
     }
 }
@@ -139,7 +148,10 @@ fn call(case: &Value, url: &str, wait: &Arc<Counted>) -> Outcome {
         repetition_penalty: call["repetition_penalty"].as_f64().unwrap_or(1.0) as f32,
         max_tokens: int("max_tokens").unwrap_or(64) as u32,
     };
-    let stops: Vec<String> = call["stop"].as_array().map(|stops| stops.iter().map(|stop| text(stop).to_owned()).collect()).unwrap_or_default();
+    let stops: Vec<String> = call["stop"]
+        .as_array()
+        .map(|stops| stops.iter().map(|stop| text(stop).to_owned()).collect())
+        .unwrap_or_default();
     let prompts: Vec<&str> = items(&call["prompts"]).iter().map(text).collect();
     let (client, n, seed) = (Client::new(config), size(&call["n"]), int("seed"));
     let result = match call["user"].as_str() {
@@ -188,7 +200,8 @@ fn check_samples(id: &str, expect: &Value, completion: &Completion) {
             assert_eq!(actual, wanted, "{id} {key}");
         }
     }
-    for (key, actual) in [("usage_unknown", usage.unknown), ("retries", usage.retries), ("prompt_tokens", usage.prompt)] {
+    for (key, actual) in [("usage_unknown", usage.unknown), ("retries", usage.retries), ("prompt_tokens", usage.prompt)]
+    {
         if let Some(wanted) = expect["ledger"][key].as_u64() {
             assert_eq!(actual, wanted, "{id} {key}");
         }
@@ -219,7 +232,11 @@ fn recorded_exchanges() {
                     }
                 }
                 Outcome::Error(error) => {
-                    assert_eq!(parsimon_core::variant_name(error), expect["error"].as_str().unwrap_or("no error"), "{id}: {error}");
+                    assert_eq!(
+                        parsimon_core::variant_name(error),
+                        expect["error"].as_str().unwrap_or("no error"),
+                        "{id}: {error}"
+                    );
                     if let Some(part) = expect["message_contains"].as_str() {
                         assert!(error.to_string().contains(part), "{id}: {error}");
                     }
@@ -233,7 +250,8 @@ fn recorded_exchanges() {
                 assert!(wait.0.load(Ordering::Relaxed) >= least, "{id}");
             }
             if expect["seeds_distinct"].as_bool() == Some(true) {
-                let mut seeds: Vec<u64> = seen.iter().map(|request| request.body["seed"].as_u64().expect("a seed")).collect();
+                let mut seeds: Vec<u64> =
+                    seen.iter().map(|request| request.body["seed"].as_u64().expect("a seed")).collect();
                 seeds.dedup();
                 assert_eq!(seeds.len(), seen.len(), "{id}");
             }
@@ -283,11 +301,23 @@ fn the_limit_on_requests_in_flight_is_kept() {
     config.max_in_flight = 5;
     let client = Client::new(config);
     let batch: Vec<Request<'_>> = (0..40)
-        .map(|i| Request { problem: "p", tag: "0", prompt: format!("prompt {i}"), n: 1, stops: Vec::new(), sampling: Sampling::default(), seed: i })
+        .map(|i| Request {
+            problem: "p",
+            tag: "0",
+            prompt: format!("prompt {i}"),
+            n: 1,
+            stops: Vec::new(),
+            sampling: Sampling::default(),
+            seed: i,
+        })
         .collect();
     let reply = client.propose(&batch).expect("the server is well");
     let texts: Vec<&str> = reply.samples.iter().map(|samples| samples[0].text.as_str()).collect();
-    assert_eq!(texts, batch.iter().map(|request| request.prompt.as_str()).collect::<Vec<_>>(), "in the order of the batch");
+    assert_eq!(
+        texts,
+        batch.iter().map(|request| request.prompt.as_str()).collect::<Vec<_>>(),
+        "in the order of the batch"
+    );
     let most = most.load(Ordering::SeqCst);
     assert!((2..=5).contains(&most), "{most} requests at once");
 }

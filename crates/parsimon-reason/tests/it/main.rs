@@ -6,6 +6,7 @@ mod extract;
 mod grader;
 #[cfg(feature = "http")]
 mod http;
+mod leak;
 mod math_tree;
 mod replay;
 mod rstar;

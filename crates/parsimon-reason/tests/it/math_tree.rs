@@ -19,7 +19,10 @@ impl ValueModel for Table {
         "table"
     }
     fn score(&self, batch: &[Prefix<'_>]) -> Result<Vec<f32>, PolicyError> {
-        Ok(batch.iter().map(|prefix| *self.0.get(&prefix.tag).unwrap_or_else(|| panic!("a value of {}", prefix.tag)) as f32).collect())
+        Ok(batch
+            .iter()
+            .map(|prefix| *self.0.get(&prefix.tag).unwrap_or_else(|| panic!("a value of {}", prefix.tag)) as f32)
+            .collect())
     }
 }
 
@@ -46,7 +49,11 @@ fn map<T>(value: &Value, read: impl Fn(&Value) -> T) -> HashMap<String, T> {
 fn run(case: &Value, rollouts: usize, printed: &HashMap<String, String>) -> MathSearch {
     let mut policy = ScriptedPolicy::new();
     for (tag, samples) in case["candidates"].as_object().expect("candidates") {
-        policy.insert("toy", tag, items(samples).iter().map(|pair| Sample::stopped(text(&pair[0]), text(&pair[1]))).collect());
+        policy.insert(
+            "toy",
+            tag,
+            items(samples).iter().map(|pair| Sample::stopped(text(&pair[0]), text(&pair[1]))).collect(),
+        );
     }
     let value = Table(map(&case["ppm"], number));
     let mut observations = map(&case["observations"], |value| text(value).to_owned());
@@ -70,13 +77,22 @@ fn run(case: &Value, rollouts: usize, printed: &HashMap<String, String>) -> Math
             (true, true) => Mode::PpmAugmented,
             (false, _) => Mode::TestTime,
         },
-        search: GuidedConfig { rollouts, max_depth: size(&case["max_depth"]), c: number(&case["c"]), ..Default::default() },
+        search: GuidedConfig {
+            rollouts,
+            max_depth: size(&case["max_depth"]),
+            c: number(&case["c"]),
+            ..Default::default()
+        },
         errors_max: size(&case["errors_threshold"]) as u8,
         compat: true,
         ..MathConfig::default()
     };
     let problem = Problem { id: "toy".into(), text: "toy".into() };
-    let result = if sampling { annotate(&problem, &config, &env, &Gold(text(&case["ground_truth"]).into()), 0) } else { solve(&problem, &config, &env, 0) };
+    let result = if sampling {
+        annotate(&problem, &config, &env, &Gold(text(&case["ground_truth"]).into()), 0)
+    } else {
+        solve(&problem, &config, &env, 0)
+    };
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -111,9 +127,16 @@ fn traces_are_equal() {
                     let first = if node.first_value.is_nan() { 0.0 } else { f64::from(node.first_value) };
                     // The table is rounded to nine decimals and its values to three; ours keep f32 scores.
                     let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
-                    assert!(near(node.q(), number(&other["q"])), "q of {tag} in case {index} after {k}: {} for {other}", node.q());
+                    assert!(
+                        near(node.q(), number(&other["q"])),
+                        "q of {tag} in case {index} after {k}: {} for {other}",
+                        node.q()
+                    );
                     assert_eq!(node.visits as usize, size(&other["n"]), "visits of {tag} in case {index} after {k}");
-                    assert!(near(first, number(&other["v"])), "value of {tag} in case {index} after {k}: {first} for {other}");
+                    assert!(
+                        near(first, number(&other["v"])),
+                        "value of {tag} in case {index} after {k}: {first} for {other}"
+                    );
                     assert_eq!(tree.data(id).final_answer, text(&other["final"]), "{tag} in case {index}");
                     if k + 1 == history.len() && tag != "0" {
                         assert_eq!(tree.data(id).text, text(&case["texts"][&tag]), "{tag} in case {index}");

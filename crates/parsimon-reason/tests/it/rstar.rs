@@ -22,7 +22,13 @@ impl Expansion for Synthetic<'_> {
 
     fn expand(&mut self, tree: &Tree<String>, id: NodeId) -> Result<Vec<NewChild<String>>, SolveError> {
         let children = items(&self.0[tree.data(id)]["children"]);
-        Ok(children.iter().map(|tag| NewChild { data: text(tag).to_owned(), terminal: items(&self.0[text(tag)]["children"]).is_empty() }).collect())
+        Ok(children
+            .iter()
+            .map(|tag| NewChild {
+                data: text(tag).to_owned(),
+                terminal: items(&self.0[text(tag)]["children"]).is_empty(),
+            })
+            .collect())
     }
 
     fn reward(&self, tree: &Tree<String>, id: NodeId) -> f64 {
@@ -53,7 +59,12 @@ fn backbone_traces_are_equal_to_the_last_bit() {
                 "exp" => Schedule::Exponential,
                 other => panic!("unknown schedule {other}"),
             };
-            let config = RolloutConfig { rollouts: size(&trace["rollouts"]), c: number(&trace["c"]), schedule, exhaustion: false };
+            let config = RolloutConfig {
+                rollouts: size(&trace["rollouts"]),
+                c: number(&trace["c"]),
+                schedule,
+                exhaustion: false,
+            };
             let mut chooser = Recorded(items(&trace["choices"]).iter());
             let leaves = items(&trace["leaves"]);
             let mut ids = HashMap::new();
@@ -83,7 +94,8 @@ fn exhaustion_reenters_no_finished_leaf() {
             let config = RolloutConfig { rollouts: 10_000, c: 2.0, schedule: Schedule::Constant, exhaustion: true };
             let mut chooser = parsimon_core::SplitMix64::new(size(&trace["seed"]) as u64);
             let mut ends = Vec::new();
-            rollouts(&mut tree, &mut Synthetic(&trace["tree"]), &config, &mut chooser, |_, _, leaf| ends.push(leaf)).expect("no errors");
+            rollouts(&mut tree, &mut Synthetic(&trace["tree"]), &config, &mut chooser, |_, _, leaf| ends.push(leaf))
+                .expect("no errors");
             let all = ends.len();
             ends.sort_unstable();
             ends.dedup();
@@ -112,7 +124,10 @@ fn texts_of_solutions() {
             };
             assert_eq!(linear.closing, closing, "{row}");
             let (asked, next) = prompt::subquestions(&record, 5);
-            assert_eq!((asked.as_str(), next), (text(&expect["subqs_and_subas_index5"]["ok"][0]), size(&expect["subqs_and_subas_index5"]["ok"][1])));
+            assert_eq!(
+                (asked.as_str(), next),
+                (text(&expect["subqs_and_subas_index5"]["ok"][0]), size(&expect["subqs_and_subas_index5"]["ok"][1]))
+            );
             let (steps, next) = prompt::answers_as_steps(&record);
             // The released program numbers the next step one too high.
             let ok = &expect["subqs_as_ost_steps"]["ok"];
@@ -136,7 +151,7 @@ fn texts_of_solutions() {
             let (context, last) = prompt::split_question(question);
             let ok = &expect["split"]["ok"];
             // The released program cuts `2.5 hours` in two: there ours differs on purpose.
-            let in_number = text(&ok[0]).ends_with(|c: char| c == '.') && text(&ok[1]).starts_with(|c: char| c.is_ascii_digit());
+            let in_number = text(&ok[0]).ends_with('.') && text(&ok[1]).starts_with(|c: char| c.is_ascii_digit());
             if in_number {
                 assert!(last.ends_with(text(&ok[1])) && last.len() > text(&ok[1]).len());
             } else {
@@ -154,7 +169,11 @@ fn verdicts_of_the_discriminator() {
         for case in items(&golden) {
             let traces: Vec<Trace> = items(&case["candidates"])
                 .iter()
-                .map(|row| Trace { text: text(&row["text"]).into(), answer: row["answer"].as_str().map(str::to_owned), freq: size(&row["freq"]) })
+                .map(|row| Trace {
+                    text: text(&row["text"]).into(),
+                    answer: row["answer"].as_str().map(str::to_owned),
+                    freq: size(&row["freq"]),
+                })
                 .collect();
             let completions: Vec<Vec<Option<String>>> = items(&case["completion_answers"])
                 .iter()

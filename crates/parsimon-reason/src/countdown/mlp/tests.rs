@@ -9,7 +9,11 @@ fn rows(n: usize, seed: u64) -> Vec<[f32; FEATURES]> {
 fn reference(mlp: &Mlp, x: &[f32; FEATURES]) -> f64 {
     let w = |at: usize| f64::from(mlp.weights[at]);
     let layer = |input: &[f64], at: usize, bias: usize| -> Vec<f64> {
-        (0..HIDDEN).map(|k| (w(bias + k) + input.iter().enumerate().map(|(i, x)| x * w(at + i * HIDDEN + k)).sum::<f64>()).max(0.0)).collect()
+        (0..HIDDEN)
+            .map(|k| {
+                (w(bias + k) + input.iter().enumerate().map(|(i, x)| x * w(at + i * HIDDEN + k)).sum::<f64>()).max(0.0)
+            })
+            .collect()
     };
     let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
     let hidden = layer(&layer(&x, AT[0], AT[1]), AT[2], AT[3]);
@@ -49,7 +53,11 @@ fn backward_agrees_with_differences() {
             let width = f64::from(up.weights[at]) - f64::from(down.weights[at]);
             let difference = (loss(&up) - loss(&down)) / width;
             // A unit that switches inside the step makes the difference inexact.
-            assert!((f64::from(gradient[at]) - difference).abs() < 2e-2 * difference.abs().max(0.5), "weight {at}: {} for {difference}", gradient[at]);
+            assert!(
+                (f64::from(gradient[at]) - difference).abs() < 2e-2 * difference.abs().max(0.5),
+                "weight {at}: {} for {difference}",
+                gradient[at]
+            );
         }
     }
 }

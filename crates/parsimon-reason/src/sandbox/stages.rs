@@ -2,34 +2,35 @@
 
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
-use super::{IsolationReport, Isolation, Order, rules};
+use super::{Isolation, Order, rules};
 
 /// The helper's own failure: what is missing follows on standard error.
 pub(super) const REFUSED: u8 = 97;
 pub(super) const DRIVER: &str = include_str!("driver.py");
 
-/// The helper's entry: its only argument is an order as JSON. It returns only when something failed or a probe was asked for.
-pub fn helper_main(arguments: &[String]) -> ExitCode {
+/// The helper's entry: its only argument is an order as JSON. It returns, with the
+/// process's exit status, only when something failed or a probe was asked for. The process must have one thread, as a fresh one has.
+pub fn helper_main(arguments: &[String]) -> u8 {
     let order: Option<Order> = arguments.first().and_then(|text| serde_json::from_str(text).ok());
     let Some(order) = order else { return refuse("an order") };
     if order.stage == 1 { stage_1(order) } else { stage_2(order) }
 }
 
-fn refuse(missing: &str) -> ExitCode {
+fn refuse(missing: &str) -> u8 {
     // The parent reads this; a helper has no other voice.
     let _ = writeln!(std::io::stderr(), "missing: {missing}");
-    ExitCode::from(REFUSED)
+    REFUSED
 }
 
 /// Enters namespaces, mounts the scratch folder, starts stage 2 as process 1 of the namespace and passes on how it ended.
-fn stage_1(mut order: Order) -> ExitCode {
+fn stage_1(mut order: Order) -> u8 {
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() {
         return refuse("PR_SET_PDEATHSIG");
     }
@@ -41,12 +42,10 @@ fn stage_1(mut order: Order) -> ExitCode {
     order.stage = 2;
     let Ok(text) = serde_json::to_string(&order) else { return refuse("an order") };
     let Ok(own) = std::env::current_exe() else { return refuse("the helper's own path") };
-    // The first arguments of the helper are what its program needs to get here again.
-    let before: Vec<String> = std::env::args().skip(1).take_while(|argument| !argument.starts_with('{')).collect();
-    match Command::new(own).args(before).arg(text).status() {
+    match Command::new(own).args(&order.before).arg(text).status() {
         Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => ExitCode::from(code as u8),
-            (None, signal) => ExitCode::from(128 + signal.unwrap_or(0) as u8),
+            (Some(code), _) => code as u8,
+            (None, signal) => 128 + signal.unwrap_or(0) as u8,
         },
         Err(_) => refuse("a second process"),
     }
@@ -77,7 +76,7 @@ fn mount_scratch(order: &Order) -> nix::Result<()> {
 }
 
 /// Limits itself and becomes the interpreter.
-fn stage_2(mut order: Order) -> ExitCode {
+fn stage_2(mut order: Order) -> u8 {
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || prctl::set_no_new_privs().is_err() {
         return refuse("prctl");
     }
@@ -90,9 +89,8 @@ fn stage_2(mut order: Order) -> ExitCode {
     order.report.landlock = rules::restrict_files(&order);
     order.report.seccomp = rules::restrict_calls().is_ok();
     if order.probe {
-        let IsolationReport { .. } = order.report;
         let text = serde_json::to_string(&order.report).unwrap_or_default();
-        return if writeln!(std::io::stdout(), "{text}").is_ok() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) };
+        return if writeln!(std::io::stdout(), "{text}").is_ok() { 0 } else { REFUSED };
     }
     if order.isolation == Isolation::Required
         && let Some(missing) = order.report.missing()
@@ -109,6 +107,12 @@ fn stage_2(mut order: Order) -> ExitCode {
         let paths: Vec<String> = order.packages.iter().map(|path| format!("{:?}", path.to_string_lossy())).collect();
         driver = format!("import sys; sys.path[:0] = [{}]\n", paths.join(", "));
     }
-    let error = command.arg("-c").arg(driver + DRIVER).env_clear().env("PYTHONHASHSEED", "0").env("OPENBLAS_NUM_THREADS", "1").exec();
+    let error = command
+        .arg("-c")
+        .arg(driver + DRIVER)
+        .env_clear()
+        .env("PYTHONHASHSEED", "0")
+        .env("OPENBLAS_NUM_THREADS", "1")
+        .exec();
     refuse(&format!("the interpreter ({error})"))
 }
