@@ -132,7 +132,7 @@ impl Grader {
         if gold.raw.is_empty() || pred.raw.is_empty() {
             return Verdict { equal: false, method: Method::Missing };
         }
-        if !gold.normalized.is_empty() && gold.normalized == pred.normalized {
+        if gold.raw == pred.raw || !gold.normalized.is_empty() && gold.normalized == pred.normalized {
             return Verdict { equal: true, method: Method::Text };
         }
         if let (Some(a), Some(b)) = (&gold.answer, &pred.answer) {
