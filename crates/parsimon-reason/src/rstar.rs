@@ -1,7 +1,7 @@
 //! rStar: a generator that grows a tree by five human-like actions, and a second model that checks its trajectories.
 //!
 //! PAPER(rstar §3.2): the generator's rollouts are in [`rollout`], what the actions ask and answer in [`actions`], the text of a solution
-//! in [`record`], and mutual consistency in [`discriminate`]. Rewards come from votes alone; nothing here can see a gold answer.
+//! in [`record`], and mutual consistency in [`mod@discriminate`]. Rewards come from votes alone; nothing here can see a gold answer.
 
 pub mod actions;
 mod confidence;
