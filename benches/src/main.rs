@@ -10,6 +10,7 @@ mod lut;
 mod measure;
 mod model;
 mod probe;
+mod reason;
 mod record;
 mod repro;
 mod vq;
@@ -44,6 +45,8 @@ enum Command {
     Ann(Options),
     /// Measure layers of codebooks and k-means.
     Vq(Options),
+    /// Measure the searches, the grader and the clients.
+    Reason(Options),
     /// Measure every area.
     All(Options),
     /// Print the tables of a paper beside what this machine measures.
@@ -76,6 +79,7 @@ enum Area {
     Lut,
     Attention,
     Model,
+    Reason,
     Vq,
 }
 
@@ -93,8 +97,11 @@ fn main() -> anyhow::Result<()> {
         Command::Model(options) => bench(&[Area::Model], options),
         Command::Ann(options) => bench(&[Area::Ann], options),
         Command::Vq(options) => bench(&[Area::Vq], options),
+        Command::Reason(options) => bench(&[Area::Reason], options),
         Command::Attention(options) => bench(&[Area::Attention], options),
-        Command::All(options) => bench(&[Area::Lut, Area::Attention, Area::Model, Area::Vq, Area::Ann], options),
+        Command::All(options) => {
+            bench(&[Area::Lut, Area::Attention, Area::Model, Area::Vq, Area::Ann, Area::Reason], options)
+        }
         Command::Repro(args) => repro::run(&args),
         Command::Once(args) => repro::once(&args),
     }
@@ -121,6 +128,7 @@ fn bench(areas: &[Area], options: Options) -> anyhow::Result<()> {
             Area::Attention => attention::run(effort, &mut sink)?,
             Area::Lut => lut::run(effort, &mut sink)?,
             Area::Model => model::run(effort, &mut sink)?,
+            Area::Reason => reason::run(effort, &mut sink)?,
             Area::Vq => vq::run(effort, &mut sink)?,
         }
     }

@@ -3,6 +3,7 @@
 mod attention;
 mod energy;
 mod figure;
+mod reason;
 mod spfresh;
 mod tmac;
 mod vptq;
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Days of the churn runs of `spfresh`.
     #[arg(long, default_value_t = 100)]
     days: usize,
+    /// Training games of `rstar-math`.
+    #[arg(long, default_value_t = 1500)]
+    games: usize,
     /// Where figures go, as SVG.
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
@@ -43,6 +47,10 @@ enum Paper {
     Sigma,
     /// SeerAttention: speed-up of block-sparse attention.
     Seerattention,
+    /// rStar: its tables, and mutual consistency with a policy of known error rate.
+    Rstar,
+    /// rStar-Math: its rounds, and rounds of self-evolution on Countdown.
+    RstarMath,
 }
 
 /// One published number and ours; the field names are the contract of docs/ARCHITECTURE.md. What does not exist is null.
@@ -67,6 +75,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Paper::Vptq => vptq::rows(args.figures.as_deref())?,
         Paper::Sigma => attention::sigma()?,
         Paper::Seerattention => attention::seerattention()?,
+        Paper::Rstar => reason::rstar()?,
+        Paper::RstarMath => reason::rstar_math(args.games)?,
     };
     print(&rows);
     match &args.json {

@@ -118,6 +118,7 @@ pub(crate) fn run(args: &Args, build: Build) -> Result<()> {
         measure_generation(&mut runner, variant)?;
     }
     repeat(&mut runner)?;
+    reason(&mut runner, args.smoke)?;
 
     let about = json!({
         "source": input.name(),
@@ -236,4 +237,14 @@ fn repeat(runner: &mut Runner) -> Result<()> {
         texts.push(runner.json(&format!("generate, q2, threads {threads}"), &words, None)?);
     }
     checks::same_text(&texts[0], &texts[1])
+}
+
+/// Rounds of self-evolution on Countdown: a policy and a preference model that are trained here, and the search that they guide.
+fn reason(runner: &mut Runner, smoke: bool) -> Result<()> {
+    let out = runner.path("reason");
+    let games = if smoke { "200" } else { "800" };
+    let evolve =
+        ["evolve", "countdown", "--train", games, "--eval", "200", "--rounds", "3", "--seed", SEED, "--out", &out];
+    let rounds = runner.json("self-evolution on Countdown", &evolve, Some("reason/evolve.json"))?;
+    checks::rounds(&rounds)
 }

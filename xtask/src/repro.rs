@@ -15,7 +15,7 @@ const WITH_PEERS: [&str; 1] = ["tmac"];
 /// Example: `cargo xtask repro tmac --json target/tmac.jsonl`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The paper: `tmac`, `spfresh`, `vptq`, `sigma` or `seerattention`.
+    /// The paper: `tmac`, `spfresh`, `vptq`, `sigma`, `seerattention`, `rstar` or `rstar-math`.
     paper: String,
     /// Also writes the rows to this file, one JSON object a line.
     #[arg(long, value_name = "FILE")]

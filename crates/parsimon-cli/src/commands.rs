@@ -6,15 +6,21 @@ mod chat;
 mod convert;
 mod curate;
 mod eval;
+mod evolve;
+mod exec;
+mod extract;
 mod gated;
 mod generate;
+mod grade;
 mod index;
 mod inspect;
 mod isa;
 mod model;
 mod quantize;
 mod report;
+mod sandbox;
 mod serve;
+mod solve;
 mod synthesize;
 mod train;
 mod warc;
@@ -41,6 +47,12 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Isa(isa::Isa),
     Report(report::Report),
+    Solve(solve::Solve),
+    Grade(grade::Grade),
+    Exec(exec::Exec),
+    Sandbox(sandbox::Sandbox),
+    Extract(extract::Extract),
+    Evolve(evolve::Evolve),
 }
 
 impl Command {
@@ -62,6 +74,12 @@ impl Command {
             Command::Inspect(args) => args.run(cx),
             Command::Isa(args) => args.run(cx),
             Command::Report(args) => args.run(cx),
+            Command::Solve(args) => args.run(cx),
+            Command::Grade(args) => args.run(cx),
+            Command::Exec(args) => args.run(cx),
+            Command::Sandbox(args) => args.run(cx),
+            Command::Extract(args) => args.run(cx),
+            Command::Evolve(args) => args.run(cx),
         }
     }
 }

@@ -81,6 +81,13 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
         parsimon::model::TokenizerError,
         parsimon::data::CurateError,
         parsimon::data::warc::WarcError,
+        parsimon::reason::LoadError,
+        parsimon::reason::PolicyError,
+        parsimon::reason::RunnerError,
+        parsimon::reason::SolveError,
+        parsimon::reason::countdown::EvolveError,
+        parsimon::reason::countdown::MlpError,
+        parsimon::reason::run::RunError,
         parsimon::train::TrainError,
     )
 }

@@ -33,7 +33,15 @@ struct Cli {
     command: Command,
 }
 
+/// The first argument of the process that becomes the sandbox around a model-written program.
+pub(crate) const HELPER: &str = "sandbox-helper";
+
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(HELPER) {
+        // Before anything starts a thread: a process with threads cannot enter a user namespace.
+        return ExitCode::from(parsimon::reason::sandbox::helper_main(&arguments.collect::<Vec<_>>()));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),

@@ -17,13 +17,20 @@
     doc = "| [`vq`] | parsimon-vq: k-means, codebooks, VPTQ layers and their products | `vq` |"
 )]
 #![cfg_attr(feature = "ann", doc = "| [`ann`] | parsimon-ann: a vector index that is updated in place | `ann` |")]
-#![cfg_attr(feature = "reason", doc = "| [`reason`] | parsimon-reason: vocabulary of tree search | `reason` |")]
+#![cfg_attr(
+    feature = "reason",
+    doc = "| [`reason`] | parsimon-reason: rStar and rStar-Math, answer grading, sandboxed code | `reason` |"
+)]
 #![cfg_attr(feature = "hw", doc = "| [`hw`] | parsimon-hw: vocabulary of the hardware models | `hw` |")]
 #![forbid(unsafe_code)]
 
+#[cfg(all(feature = "model", feature = "reason"))]
+mod local_policy;
 #[cfg(all(feature = "ann", feature = "model"))]
 mod passages;
 
+#[cfg(all(feature = "model", feature = "reason"))]
+pub use local_policy::LocalPolicy;
 #[cfg(feature = "ann")]
 pub use parsimon_ann as ann;
 #[cfg(feature = "attn")]

@@ -53,6 +53,22 @@ pub(super) fn perplexities(models: &[(&str, f64)], trained: bool) -> Result<()> 
     Ok(())
 }
 
+/// Later rounds solve more of the training games, and the search is better than the policy alone.
+pub(super) fn rounds(report: &Value) -> Result<()> {
+    let rounds =
+        report["rounds"].as_array().filter(|rounds| !rounds.is_empty()).context("self-evolution has no `rounds`")?;
+    let of = |round: &Value, key: &str| round[key].as_f64().with_context(|| format!("a round has no number `{key}`"));
+    let (first, last) = (&rounds[0], &rounds[rounds.len() - 1]);
+    let (before, after) = (of(first, "coverage")?, of(last, "coverage")?);
+    ensure!(after > before, "coverage fell from {before:.3} to {after:.3}");
+    let (greedy, search) = (of(last, "greedy")?, of(last, "mcts")?);
+    ensure!(search > greedy, "the search is right in {search:.3} of the games, the policy alone in {greedy:.3}");
+    eprintln!(
+        "check: coverage rises from {before:.3} to {after:.3}; the search is right in {search:.3}, the policy alone in {greedy:.3}"
+    );
+    Ok(())
+}
+
 /// Two runs of one seed wrote the same tokens.
 pub(super) fn same_text(one: &Value, two: &Value) -> Result<()> {
     let text = one["text"].as_str().context("`generate` printed no `text`")?;

@@ -49,7 +49,7 @@ impl Source {
     /// Whether the file belongs to a program or to the tools, which may print and read their surroundings.
     pub(super) fn is_program(&self) -> bool {
         let programs = ["crates/parsimon-cli", "crates/parsimon-testkit", "xtask", "benches", "benches/compare"];
-        programs.contains(&self.package_dir()) || self.path.contains("/examples/")
+        programs.contains(&self.package_dir()) || self.path.contains("/examples/") || self.path.contains("/src/bin/")
     }
 }
 

@@ -44,3 +44,18 @@ fn texts() {
     assert!(same_text(&text("a b", &[1, 2]), &text("a b", &[1, 3])).is_err());
     assert!(same_text(&text("", &[]), &text("", &[])).is_err());
 }
+
+#[test]
+fn rounds_of_self_evolution() {
+    let round = |coverage: f64, greedy: f64, mcts: f64| json!({"coverage": coverage, "greedy": greedy, "mcts": mcts});
+    rounds(&json!({"rounds": [round(0.5, 0.1, 0.4), round(0.6, 0.2, 0.5)]})).unwrap();
+    for (report, message) in [
+        (json!({"rounds": [round(0.5, 0.1, 0.4), round(0.4, 0.2, 0.5)]}), "coverage fell"),
+        (json!({"rounds": [round(0.5, 0.1, 0.4), round(0.6, 0.6, 0.5)]}), "the policy alone in 0.6"),
+        (json!({"rounds": []}), "no `rounds`"),
+        (json!({"rounds": [{"coverage": 1}]}), "no number"),
+    ] {
+        let error = rounds(&report).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
