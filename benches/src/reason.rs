@@ -134,7 +134,7 @@ fn tree_rollout(nodes: usize, budget: Duration, sink: &mut Sink) -> anyhow::Resu
     };
     const EACH: usize = 1000;
     let times = time(budget, |_| (0..EACH).for_each(|_| rollout(&mut tree)));
-    ensure!(tree.node(NodeId::ROOT).visits as usize % EACH == 0, "every rollout reaches the root");
+    ensure!(tree.node(NodeId::ROOT).visits.is_multiple_of(EACH as u32), "every rollout reaches the root");
     let params = BTreeMap::from([
         ("nodes", json!(tree.len())),
         ("bytes_per_node", json!(std::mem::size_of::<parsimon_reason::tree::Node>())),
