@@ -53,7 +53,7 @@ fn rounds_of_self_evolution() {
         (json!({"rounds": [round(0.5, 0.1, 0.4), round(0.4, 0.2, 0.5)]}), "coverage fell"),
         (json!({"rounds": [round(0.5, 0.1, 0.4), round(0.6, 0.6, 0.5)]}), "the policy alone in 0.6"),
         (json!({"rounds": []}), "no `rounds`"),
-        (json!({"rounds": [{"coverage": 1}]}), "no number"),
+        (json!({"rounds": [{"greedy": 1}]}), "no number"),
     ] {
         let error = rounds(&report).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
