@@ -23,6 +23,7 @@ mod serve;
 mod solve;
 mod synthesize;
 mod train;
+mod vq;
 mod warc;
 
 use clap::Subcommand;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     Eval(eval::Eval),
     Attn(attn::Attn),
+    Vq(vq::Vq),
     Bench(bench::Bench),
     Index(index::IndexArgs),
     Inspect(inspect::Inspect),
@@ -69,6 +71,7 @@ impl Command {
             Command::Serve(args) => args.run(cx),
             Command::Eval(args) => args.run(cx),
             Command::Attn(args) => args.run(cx),
+            Command::Vq(args) => args.run(cx),
             Command::Bench(args) => args.run(cx),
             Command::Index(args) => args.run(cx),
             Command::Inspect(args) => args.run(cx),

@@ -89,6 +89,8 @@ fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
         parsimon::reason::countdown::MlpError,
         parsimon::reason::run::RunError,
         parsimon::train::TrainError,
+        parsimon::vq::CheckpointError,
+        parsimon::vq::KMeansError,
     )
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it fails")]
 
 mod attention;
+mod codebooks;
 mod index;
 mod kill;
 mod made;
