@@ -3,7 +3,7 @@
 mod golden;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use parsimon::tensor::SplitMix64;
@@ -137,7 +137,7 @@ struct KmeansOutcome {
 }
 
 /// Numbers of an array in `f64`, and its shape.
-fn numbers(path: &PathBuf) -> Result<(Vec<f64>, Vec<usize>), FormatError> {
+fn numbers(path: &Path) -> Result<(Vec<f64>, Vec<usize>), FormatError> {
     let array = NpyArray::open(path)?;
     let wide = array.descr().ends_with("f8");
     let values =
@@ -151,7 +151,7 @@ impl Kmeans {
         let &[n, v] = &shape[..] else {
             return Err(BadInput::in_file(&self.points, format!("shape {shape:?}, expected two dimensions")).into());
         };
-        let weights = self.weights.as_ref().map(numbers).transpose()?;
+        let weights = self.weights.as_deref().map(numbers).transpose()?;
         if let Some((_, shape)) = weights.as_ref().filter(|(weights, _)| weights.len() != n) {
             let file = self.weights.as_deref().unwrap_or(&self.points);
             return Err(BadInput::in_file(file, format!("shape {shape:?}, expected [{n}]")).into());
