@@ -95,7 +95,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         add(Class::SIMPLIFY_PUNCTUATION, start as usize..=end as usize);
     }
     for &(start, end) in super::words::TERMINALS {
-        add(Class::TERMINAL, start as usize..=end as usize);
+        add(Class::TERMINAL.or(Class::SIMPLIFY_PUNCTUATION), start as usize..=end as usize);
     }
     let (mut sets, mut blocks, mut known) = (Vec::new(), Vec::new(), HashMap::new());
     for block in flat.chunks_exact(BLOCK) {
